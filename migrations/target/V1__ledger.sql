@@ -1,0 +1,8 @@
+-- The one answer to "is it loaded?": a row is written in the load's own transaction, so it is there if and only if the rows are.
+CREATE TABLE pgsluice.ledger (
+    job_id     uuid PRIMARY KEY,
+    table_name text NOT NULL,
+    rows       bigint NOT NULL,
+    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

@@ -1,0 +1,124 @@
+//! Every limit, named with its unit. Only `main.rs` reads the environment; everything else is handed one of these.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The HTTP edge.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// where to listen
+    pub listen: SocketAddr,
+    /// how long running loads may go on after SIGTERM
+    pub shutdown_grace: Duration,
+    /// a request's headers must have arrived within this time
+    pub header_timeout: Duration,
+    /// after an early answer: how long to go on reading what the client still sends
+    pub linger_total: Duration,
+    /// after an early answer: how long the client may be silent before it is given up
+    pub linger_idle: Duration,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            shutdown_grace: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            linger_total: Duration::from_secs(30),
+            linger_idle: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The bulk engine: few, long, exclusive connections, for COPY only.
+#[derive(Debug, Clone)]
+pub struct Bulk {
+    /// `postgresql://…` of the target database
+    pub url: String,
+    /// loads at a time
+    pub slots: usize,
+    /// how long a load waits for a slot before it is told 503
+    pub slot_wait: Duration,
+    /// how long a connection may take to be made
+    pub connect_timeout: Duration,
+    /// `SET LOCAL lock_timeout` of a load: how long it waits for a lock that somebody else holds
+    pub lock_timeout: Duration,
+}
+
+/// The OLTP engine: many short queries on the jobs' metadata.
+#[derive(Debug, Clone)]
+pub struct Oltp {
+    /// `postgresql://…` of the metadata database
+    pub url: String,
+    /// connections kept
+    pub pool_size: usize,
+    /// how long a query waits for a connection
+    pub pool_timeout: Duration,
+    /// connections older than this are replaced
+    pub pool_recycle: Duration,
+    /// test a connection before each use
+    pub pool_pre_ping: bool,
+    /// how long one query may take
+    pub command_timeout: Duration,
+}
+
+/// What one load may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// a body, in bytes
+    pub body_bytes_max: u64,
+    /// one CSV record, in bytes
+    pub record_bytes_max: usize,
+    /// one Arrow message as it arrives and as it is decoded, in bytes
+    pub arrow_message_bytes_max: usize,
+    /// received and not yet parsed, per load, in bytes
+    pub body_queue_bytes: usize,
+    /// encoded and not yet sent to PostgreSQL, per load, in bytes
+    pub chunk_queue_bytes: usize,
+    /// how long a client may send nothing while we wait for it
+    pub client_stall: Duration,
+    /// how long a load may take in all
+    pub load_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body_bytes_max: 1 << 40,
+            record_bytes_max: 16 << 20,
+            arrow_message_bytes_max: 256 << 20,
+            body_queue_bytes: 2 << 20,
+            chunk_queue_bytes: 2 << 20,
+            client_stall: Duration::from_secs(30),
+            load_timeout: Duration::from_secs(6 * 3600),
+        }
+    }
+}
+
+/// A running instance: who it is among those that share the metadata.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// how often the instance says that it lives
+    pub heartbeat: Duration,
+    /// an instance silent for this long is dead, and its jobs are resolved by others
+    pub lease: Duration,
+}
+
+impl Default for Instance {
+    fn default() -> Instance {
+        Instance { heartbeat: Duration::from_secs(2), lease: Duration::from_secs(20) }
+    }
+}
+
+/// The embedded private cluster.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// where cluster, socket and log live
+    pub data_dir: PathBuf,
+    /// the unprivileged user that runs the server when the service is started by root
+    pub run_as: Option<String>,
+    /// directories to look in for the server's programs, as in PATH
+    pub search_path: OsString,
+}

@@ -1,0 +1,214 @@
+//! The bulk engine: few, long, exclusive connections to the target database, for COPY only.
+//!
+//! A fixed number of slots and no overflow. A connection goes back for another load only after a commit; after anything else it is
+//! thrown away, and its backend is told to stop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::{connection_config, unreachable};
+use crate::config;
+use crate::error::{DatabaseError, SlotError};
+
+/// How long a thrown-away connection's cancel request may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The bulk engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bulk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    settings: config::Bulk,
+    slots: Arc<Semaphore>,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// A server process, told apart from a later one with the same pid by its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backend {
+    /// process id on the server
+    pub pid: i32,
+    /// `backend_start`, in microseconds since 1970
+    pub start_micros: i64,
+}
+
+/// A driver's client with the task that moves its bytes.
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    io: JoinHandle<()>,
+    backend: Backend,
+}
+
+/// The right to run one load.
+#[derive(Debug)]
+pub struct Slot(#[allow(dead_code, reason = "held, not read: dropping it frees the slot")] OwnedSemaphorePermit);
+
+/// An exclusive connection; given back by [`release`](Self::release), thrown away when dropped.
+#[derive(Debug)]
+pub struct Connection {
+    session: Option<Session>,
+    slot: Option<Slot>,
+    engine: Bulk,
+}
+
+impl Bulk {
+    /// Prepares the engine; connects to nothing yet.
+    ///
+    /// # Errors
+    /// The URL cannot be read.
+    pub fn new(settings: config::Bulk) -> Result<Bulk, DatabaseError> {
+        let config = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
+        Ok(Bulk(Arc::new(Inner {
+            config,
+            slots: Arc::new(Semaphore::new(settings.slots)),
+            settings,
+            idle: Mutex::default(),
+        })))
+    }
+
+    /// `SET LOCAL lock_timeout` of a load.
+    pub fn lock_timeout(&self) -> Duration {
+        self.0.settings.lock_timeout
+    }
+
+    /// Waits a short while for a slot.
+    ///
+    /// # Errors
+    /// [`SlotError::Saturated`] when none came free.
+    pub async fn slot(&self) -> Result<Slot, SlotError> {
+        let acquire = Arc::clone(&self.0.slots).acquire_owned();
+        match tokio::time::timeout(self.0.settings.slot_wait, acquire).await {
+            Ok(Ok(permit)) => Ok(Slot(permit)),
+            _ => Err(SlotError::Saturated { slots: self.0.settings.slots }),
+        }
+    }
+
+    /// Opens a connection for the holder of a slot, or takes one that an earlier load left behind in good order.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn connect(&self, slot: Slot) -> Result<Connection, DatabaseError> {
+        while let Some(session) = self.take_idle() {
+            // The server may have restarted since: ask before the load relies on it.
+            if !session.client.is_closed() && session.client.batch_execute("").await.is_ok() {
+                return Ok(self.connection(session, Some(slot)));
+            }
+        }
+        let session = self.open().await?;
+        Ok(self.connection(session, Some(slot)))
+    }
+
+    /// A connection beside the slots, for short questions about outcomes.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn connect_aside(&self) -> Result<Connection, DatabaseError> {
+        let session = self.open().await?;
+        Ok(self.connection(session, None))
+    }
+
+    fn connection(&self, session: Session, slot: Option<Slot>) -> Connection {
+        Connection { session: Some(session), slot, engine: self.clone() }
+    }
+
+    fn take_idle(&self) -> Option<Session> {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    async fn open(&self) -> Result<Session, DatabaseError> {
+        let within = self.0.settings.connect_timeout;
+        tokio::time::timeout(within, self.open_unbounded())
+            .await
+            .map_err(|_| unreachable(format!("no connection within {} s", within.as_secs())))?
+    }
+
+    async fn open_unbounded(&self) -> Result<Session, DatabaseError> {
+        let (client, connection) = self.0.config.connect(NoTls).await?;
+        let io = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "bulk connection ended");
+            }
+        });
+        let backend = who_am_i(&client).await?;
+        Ok(Session { client, io, backend })
+    }
+}
+
+async fn who_am_i(client: &Client) -> Result<Backend, DatabaseError> {
+    let row = client
+        .query_typed_one(
+            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+             FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
+            &[],
+        )
+        .await?;
+    Ok(Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? })
+}
+
+impl Connection {
+    /// The driver's client.
+    pub fn client(&self) -> &Client {
+        // Only `release` and `drop` take the session, and both end the connection's life.
+        &self.session.as_ref().expect("a live connection").client
+    }
+
+    /// The server process on the other side.
+    pub fn backend(&self) -> Backend {
+        self.session.as_ref().expect("a live connection").backend
+    }
+
+    /// Gives the connection back after a commit, for the next load.
+    pub fn release(mut self) {
+        if let Some(session) = self.session.take()
+            && self.slot.is_some()
+        {
+            let mut idle = self.engine.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(session);
+        }
+    }
+
+    /// Ends the server process of a dead instance; true once it is gone.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn terminate(&self, backend: Backend) -> Result<bool, DatabaseError> {
+        let rows = self
+            .client()
+            .query_typed(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                 WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
+                &[(&backend.pid, Type::INT4), (&backend.start_micros, Type::INT8)],
+            )
+            .await?;
+        Ok(rows.is_empty())
+    }
+}
+
+impl Drop for Connection {
+    /// Tells the backend to stop, then closes the socket; the slot is free only when that is done.
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let slot = self.slot.take();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            session.io.abort();
+            return;
+        };
+        runtime.spawn(async move {
+            let cancel = session.client.cancel_token();
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
+            session.io.abort();
+            drop(slot);
+        });
+    }
+}

@@ -1,0 +1,169 @@
+//! What the target table is, by the catalogue of the server that will check it.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::quote_identifier;
+use crate::encode::{Dialect, Kind};
+use crate::error::{DatabaseError, TableError};
+
+/// Schemas that are nobody's data.
+const RESERVED_SCHEMAS: [&str; 3] = ["pgsluice", "pg_catalog", "information_schema"];
+
+/// A table as it stands. Two look-ups that are equal mean that nothing of importance to a load has changed in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// its schema
+    pub schema: String,
+    /// its name
+    pub name: String,
+    /// its columns in their order
+    pub columns: Vec<Column>,
+    /// no trigger can put a value where a NULL came, so a NULL for a NOT NULL column is an error here and now
+    pub null_is_final: bool,
+    /// how the session reads text
+    pub dialect: Dialect,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// its name
+    pub name: String,
+    /// its type, as `format_type` shows it
+    pub type_name: String,
+    /// how it is encoded; `None` for a type without a binary encoder
+    pub kind: Option<Kind>,
+    /// declared NOT NULL
+    pub not_null: bool,
+    /// `GENERATED ALWAYS AS (…) STORED`: nobody may write it
+    pub generated: bool,
+    type_oid: u32,
+    typmod: i32,
+}
+
+impl Table {
+    /// `schema.name`, for people and for the jobs' metadata.
+    pub fn display_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// `"schema"."name"`, for SQL.
+    pub fn quoted_name(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+}
+
+/// Finds the table that is called `name` or `schema.name`. The name is a value and never a part of an SQL text.
+///
+/// # Errors
+/// See [`TableError`]: not there, ambiguous, not for this role, or not a thing that COPY can load.
+pub async fn find(client: &Client, name: &str) -> Result<Table, TableError> {
+    let rows = client
+        .query_typed(
+            "SELECT c.oid, n.nspname::text, c.relname::text \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+               AND (n.nspname::text || '.' || c.relname::text = $1 \
+                    OR c.relname::text = $1 AND pg_catalog.pg_table_is_visible(c.oid))",
+            &[(&name, Type::TEXT)],
+        )
+        .await
+        .map_err(DatabaseError::from)?;
+    let oid: u32 = match rows.as_slice() {
+        [] => return Err(TableError::NotFound(name.to_owned())),
+        [row] => row.try_get(0).map_err(DatabaseError::from)?,
+        _ => return Err(TableError::Ambiguous(name.to_owned())),
+    };
+    match look_up(client, oid).await? {
+        Some(table) => Ok(table),
+        None => Err(TableError::NotFound(name.to_owned())),
+    }
+}
+
+/// Reads a table by its object identifier; `None` when it is gone.
+///
+/// # Errors
+/// See [`TableError`].
+pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableError> {
+    let facts = client
+        .query_typed_opt(
+            "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
+                    pg_catalog.has_table_privilege(c.oid, 'INSERT') OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT'), \
+                    pg_catalog.row_security_active(c.oid), \
+                    c.relkind = 'p' OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 7 = 7), \
+                    upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
+                    pg_catalog.pg_is_in_recovery() \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+            &[(&oid, Type::OID)],
+        )
+        .await
+        .map_err(DatabaseError::from)?;
+    let Some(facts) = facts else {
+        return Ok(None);
+    };
+    let mut table = read_facts(&facts, oid)?;
+    table.columns = columns(client, oid).await?;
+    Ok(Some(table))
+}
+
+fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
+    let get_text = |index| row.try_get::<_, String>(index).map_err(DatabaseError::from);
+    let get_flag = |index| row.try_get::<_, bool>(index).map_err(DatabaseError::from);
+    let table = Table {
+        oid,
+        schema: get_text(0)?,
+        name: get_text(1)?,
+        columns: Vec::new(),
+        null_is_final: !get_flag(5)?,
+        dialect: Dialect { time_zone_is_utc: get_flag(6)? },
+    };
+    let shown = table.display_name();
+    if RESERVED_SCHEMAS.contains(&table.schema.as_str()) {
+        return Err(TableError::NotFound(shown));
+    }
+    let relkind = get_text(2)?;
+    if relkind != "r" && relkind != "p" {
+        let reason = format!("{shown} is not a table, so COPY cannot load it");
+        return Err(TableError::Unsupported(reason));
+    }
+    if !get_flag(3)? {
+        return Err(TableError::Forbidden(shown));
+    }
+    if get_flag(4)? {
+        let reason =
+            format!("row-level security is active on {shown} for the service's role, and PostgreSQL refuses COPY FROM on such tables");
+        return Err(TableError::Unsupported(reason));
+    }
+    if get_flag(7)? {
+        let reason = "the target database is a standby and takes no writes".to_owned();
+        return Err(TableError::Unsupported(reason));
+    }
+    Ok(table)
+}
+
+async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError> {
+    let rows = client
+        .query_typed(
+            "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '' \
+             FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[(&oid, Type::OID)],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(column(row)?)).collect()
+}
+
+fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
+    let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(Column {
+        name: row.try_get(0)?,
+        type_name: row.try_get(1)?,
+        kind: Kind::from_type(type_oid, typmod),
+        not_null: row.try_get(4)?,
+        generated: row.try_get(5)?,
+        type_oid,
+        typmod,
+    })
+}

@@ -1,0 +1,82 @@
+//! DATABASE: the two engines and what they share, which is how to reach a PostgreSQL and how to read its errors.
+
+pub mod bulk;
+pub mod catalog;
+pub mod embedded;
+pub mod migrate;
+pub mod oltp;
+
+use std::error::Error as _;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+
+use crate::error::{DatabaseError, Position};
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Reads a `postgresql://…` URL. TCP keepalives find a dead peer; a `tcp_user_timeout` is not set, because on Linux it also ends a
+/// connection whose peer is alive and just does not read, which is what a PostgreSQL that is held up looks like.
+///
+/// # Errors
+/// The URL is not one, without repeating it (it may hold a password).
+pub fn connection_config(url: &str, application_name: &str, connect_timeout: Duration) -> Result<Config, DatabaseError> {
+    let mut config = Config::from_str(url).map_err(|error| DatabaseError {
+        message: format!("the database URL cannot be read: {}", causes(&error)),
+        ..DatabaseError::default()
+    })?;
+    if config.get_application_name().is_none() {
+        config.application_name(application_name);
+    }
+    config
+        .connect_timeout(connect_timeout)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES);
+    Ok(config)
+}
+
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> DatabaseError {
+        let Some(server) = error.as_db_error() else {
+            return DatabaseError { message: causes(&error), ..DatabaseError::default() };
+        };
+        let notes: Vec<&str> = [server.detail(), server.hint()].into_iter().flatten().collect();
+        DatabaseError {
+            sqlstate: Some(server.code().code().to_owned()),
+            message: server.message().to_owned(),
+            detail: (!notes.is_empty()).then(|| notes.join(" ")),
+            context: server.where_().map(str::to_owned),
+            position: Position { column: server.column().map(str::to_owned), ..Position::default() },
+        }
+    }
+}
+
+/// The driver's errors say "error connecting to server" and keep the reason to themselves, one source deeper.
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// An error of our own making on the way to the database.
+fn unreachable(message: impl Into<String>) -> DatabaseError {
+    DatabaseError { message: message.into(), ..DatabaseError::default() }
+}
+
+/// Quotes an SQL identifier.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,75 @@
+//! The OLTP engine: many short, latency-bound queries on the jobs' metadata.
+//!
+//! Statements are sent unnamed (`query_typed`), so nothing outlives its query on a connection that a pooler may share.
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{NoTls, Row};
+
+use super::{connection_config, unreachable};
+use crate::config;
+use crate::error::DatabaseError;
+
+/// A parameter of a query with its type, which spares the server a round trip to tell us.
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The OLTP engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Oltp {
+    pool: Pool,
+    settings: config::Oltp,
+}
+
+impl Oltp {
+    /// Prepares the pool; connects to nothing yet.
+    ///
+    /// # Errors
+    /// The URL cannot be read.
+    pub fn new(settings: config::Oltp) -> Result<Oltp, DatabaseError> {
+        let config = connection_config(&settings.url, "pgsluice oltp", settings.pool_timeout)?;
+        let recycling_method = if settings.pool_pre_ping { RecyclingMethod::Verified } else { RecyclingMethod::Fast };
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let age_max = settings.pool_recycle;
+        let timeout = Some(settings.pool_timeout);
+        let pool = Pool::builder(manager)
+            .runtime(Runtime::Tokio1)
+            .max_size(settings.pool_size)
+            .wait_timeout(timeout)
+            .create_timeout(timeout)
+            .recycle_timeout(timeout)
+            .pre_recycle(Hook::sync_fn(move |_, metrics| {
+                if metrics.age() > age_max {
+                    return Err(HookError::message("older than pool_recycle"));
+                }
+                Ok(())
+            }))
+            .build()
+            .map_err(|error| unreachable(error.to_string()))?;
+        Ok(Oltp { pool, settings })
+    }
+
+    /// Runs one statement and returns its rows.
+    ///
+    /// # Errors
+    /// The database refused it, could not be reached, or did not answer in time.
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
+        let client = self.pool.get().await.map_err(pool_error)?;
+        let within = self.settings.command_timeout;
+        match tokio::time::timeout(within, client.query_typed(sql, params)).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => {
+                // Its answer may still come: nobody else must get this connection.
+                drop(deadpool_postgres::Object::take(client));
+                let seconds = within.as_secs();
+                Err(unreachable(format!("no answer to a query within {seconds} s")))
+            }
+        }
+    }
+}
+
+fn pool_error(error: PoolError) -> DatabaseError {
+    match error {
+        PoolError::Backend(error) => error.into(),
+        other => unreachable(other.to_string()),
+    }
+}

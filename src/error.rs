@@ -1,0 +1,199 @@
+//! One error enum per stage. They say what happened and where; what that means to an HTTP client is decided in `http/problem`.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Where in the body something is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    /// 1-based physical line on which the record starts (a header is line 1)
+    pub line: Option<u64>,
+    /// 1-based row, for formats that have no lines
+    pub row: Option<u64>,
+    /// offset in the body of the first byte of the record
+    pub byte_offset: Option<u64>,
+    /// the target table's column
+    pub column: Option<String>,
+}
+
+/// One row that cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RowError {
+    /// where it stands
+    pub position: Position,
+    /// the field as it came, cut to a length that can be shown
+    pub value: Option<String>,
+    /// the target column's type
+    pub type_name: Option<String>,
+    /// PostgreSQL's code for this error
+    pub sqlstate: &'static str,
+    /// what is wrong with it
+    pub reason: Cow<'static, str>,
+}
+
+/// Stage *body*: receiving.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended before the body did.
+    #[error("the body ended early: {0}")]
+    Truncated(String),
+    /// The client sent nothing for too long.
+    #[error("the client sent nothing for {} s", .0.as_secs())]
+    Stalled(Duration),
+    /// More bytes than a body may have.
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// the limit, in bytes
+        limit: u64,
+    },
+}
+
+/// Stages *parse* and *encode*: what the body holds.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A row is bad.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The body as a whole has no sense in its format.
+    #[error("{reason}")]
+    Malformed {
+        /// the stable name of the problem
+        code: &'static str,
+        /// what is wrong
+        reason: String,
+        /// where, if it can be told
+        position: Position,
+    },
+    /// The body's columns are not the table's.
+    #[error("{}", .0.join("; "))]
+    Misfit(
+        /// every misfit found
+        Vec<String>,
+    ),
+    /// A record or message is larger than it may be.
+    #[error("{what} is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// which thing
+        what: &'static str,
+        /// the limit, in bytes
+        limit: usize,
+        /// where it starts
+        position: Position,
+    },
+    /// No byte at all.
+    #[error("the body is empty")]
+    Empty,
+    /// A well-formed body with no row in it.
+    #[error("the body holds no rows")]
+    NoRows,
+}
+
+impl DataError {
+    /// A malformed body.
+    pub fn malformed(code: &'static str, reason: impl Into<String>, position: Position) -> DataError {
+        DataError::Malformed { code, reason: reason.into(), position }
+    }
+}
+
+/// What PostgreSQL, or the way to it, answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DatabaseError {
+    /// SQLSTATE; `None` when the connection itself failed
+    pub sqlstate: Option<String>,
+    /// the server's message
+    pub message: String,
+    /// the server's detail and hint
+    pub detail: Option<String>,
+    /// the server's context, which for a COPY names the row
+    pub context: Option<String>,
+    /// the row it is about, as far as that could be found out
+    pub position: Position,
+}
+
+/// Why a table cannot be loaded, known before the body is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// No such table, or not one that this role may see.
+    #[error("there is no table {0:?}")]
+    NotFound(String),
+    /// Several tables go by that name.
+    #[error("the name {0:?} fits more than one table: write it as schema.name")]
+    Ambiguous(String),
+    /// The role may not insert.
+    #[error("the service's role has no INSERT privilege on {0}")]
+    Forbidden(String),
+    /// COPY cannot load it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The request's columns are not the table's.
+    #[error("{}", .0.join("; "))]
+    Misfit(Vec<String>),
+    /// The database did not answer the question.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Why the bulk engine gave no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// All slots are taken.
+    #[error("all {slots} load slots are taken")]
+    Saturated {
+        /// how many there are
+        slots: usize,
+    },
+    /// The database could not be reached.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Who or what stopped a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// `POST …/cancel`
+    #[error("the load was cancelled")]
+    Cancelled,
+    /// The client went away.
+    #[error("the client went away before it was answered")]
+    Disconnected,
+    /// The service is going down.
+    #[error("the service was shut down before the load was complete")]
+    Shutdown,
+    /// The service died while the load ran; found out afterwards.
+    #[error("the service was interrupted while the load was running")]
+    Interrupted,
+    /// The load took too long.
+    #[error("the load took longer than its timeout")]
+    Timeout,
+}
+
+/// Why a load is not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// receiving
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// parsing or encoding
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// the target database
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// the metadata database, so that the job could not be kept track of
+    #[error("the jobs' metadata cannot be written: {0}")]
+    Metadata(DatabaseError),
+    /// the table is no longer what it was when the load was accepted
+    #[error("the table was changed while the load was on its way")]
+    TableChanged,
+    /// stopped from outside
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+    /// COMMIT was sent and its answer was lost, and nobody can be asked
+    #[error("the connection was lost during COMMIT and the outcome could not be found out")]
+    OutcomePending,
+    /// a defect of ours; the load is rolled back
+    #[error("internal error: {0}")]
+    Internal(String),
+}

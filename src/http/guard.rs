@@ -1,0 +1,77 @@
+//! Keeps web pages in the same machine's browser away. Without keys, whoever reaches the port may load: on loopback that must not be
+//! every page that somebody opens.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Edge;
+use super::problem::Problem;
+use super::upload::Upload;
+
+pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let only_loopback = edge.settings.listen.ip().is_loopback();
+    match refuse(request.headers(), only_loopback) {
+        Some(problem) => {
+            let (parts, body) = request.into_parts();
+            drop(Upload::new(body, &parts.headers, &edge.settings));
+            problem.into_response()
+        }
+        None => next.run(request).await,
+    }
+}
+
+fn refuse(headers: &HeaderMap, only_loopback: bool) -> Option<Problem> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "foreign-origin", "Not from here", detail);
+    let host = text(header::HOST);
+    // A name that somebody points at 127.0.0.1 makes a browser believe that we are that somebody's.
+    if only_loopback && !host.and_then(|host| host.parse().ok()).is_some_and(|host| is_loopback(&host)) {
+        return Some(forbidden(
+            "the service listens on loopback only, so the Host header must name localhost or a loopback address",
+        ));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        if origin.is_none_or(|(_, authority)| Some(authority) != host) {
+            return Some(forbidden("requests from web pages of another origin are refused"));
+        }
+    }
+    None
+}
+
+fn is_loopback(host: &Authority) -> bool {
+    let name = host.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    fn refused(pairs: &[(HeaderName, &str)]) -> bool {
+        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        refuse(&headers.collect(), true).is_some()
+    }
+
+    #[test]
+    fn only_loopback_hosts_and_own_origins_pass() {
+        use header::{HOST, ORIGIN};
+        for host in ["localhost:8080", "127.0.0.1:1", "[::1]:80", "LOCALHOST"] {
+            assert!(!refused(&[(HOST, host)]), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "10.0.0.1"] {
+            assert!(refused(&[(HOST, host)]), "{host}");
+        }
+        assert!(refused(&[]));
+        assert!(!refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:1")]));
+        assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:2")]));
+        assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "null")]));
+    }
+}

@@ -1,0 +1,84 @@
+//! `/v1/jobs`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Edge;
+use super::options::{Query, invalid};
+use super::problem::{Problem, metadata};
+use crate::jobs::{Filter, Job, State as JobState};
+
+const LIMIT_DEFAULT: u32 = 50;
+const LIMIT_MAX: u32 = 1000;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    jobs: Vec<Job>,
+    next_cursor: Option<Uuid>,
+}
+
+pub(super) async fn list(State(edge): State<Arc<Edge>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+    let mut filter = filter(query.as_deref())?;
+    // One more than asked for tells whether there is a next page.
+    let limit = filter.limit;
+    filter.limit += 1;
+    let mut jobs = edge.conductor.jobs(&filter).await.map_err(|error| metadata(&error))?;
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let next_cursor = jobs.last().filter(|_| more).map(|job| job.id);
+    Ok(Json(Page { jobs, next_cursor }))
+}
+
+fn filter(query: Option<&str>) -> Result<Filter, Problem> {
+    let mut query = Query::parse(query)?;
+    let state = query
+        .take("state")
+        .map(|name| JobState::from_name(&name).ok_or_else(|| invalid("state is running, committing, committed, failed or cancelled")));
+    let limit = query.take("limit").map(|text| {
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| invalid(format!("limit is a whole number from 1 to {LIMIT_MAX}")))
+    });
+    let before = query
+        .take("cursor")
+        .map(|text| text.parse().map_err(|_| invalid("cursor is the next_cursor of an earlier answer")));
+    let filter = Filter {
+        state: state.transpose()?,
+        table: query.take("table"),
+        before: before.transpose()?,
+        limit: limit.transpose()?.unwrap_or(LIMIT_DEFAULT),
+    };
+    query.finish("state, table, limit, cursor")?;
+    Ok(filter)
+}
+
+pub(super) async fn show(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
+    let id = job_id(path)?;
+    let job = edge.conductor.job(id).await.map_err(|error| metadata(&error))?;
+    job.map(Json).ok_or_else(|| no_such_job(&id.to_string()))
+}
+
+pub(super) async fn cancel(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
+    let id = job_id(path)?;
+    let found = edge.conductor.cancel(id).await.map_err(|error| metadata(&error))?;
+    let (job, requested) = found.ok_or_else(|| no_such_job(&id.to_string()))?;
+    if requested {
+        return Ok(Json(job));
+    }
+    let detail = format!("job {id} is {} and can no longer be cancelled", job.state.name());
+    Err(Problem::new(StatusCode::CONFLICT, "not-running", "The job does not run", detail))
+}
+
+fn job_id(path: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+    let Path(text) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
+    text.parse().map_err(|_| no_such_job(&text))
+}
+
+fn no_such_job(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "job-not-found", "No such job", format!("there is no job {id:?}"))
+}

@@ -1,0 +1,76 @@
+//! `POST /v1/tables/{table}/loads`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Edge;
+use super::options::load_request;
+use super::problem::{Documents, Problem};
+use super::upload::Upload;
+use crate::error::Stop;
+use crate::ingest::Stopper;
+use crate::jobs::{Failure, Job, Request};
+
+pub(super) async fn create(
+    State(edge): State<Arc<Edge>>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let upload = Upload::new(body, &headers, &edge.settings);
+    let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
+    let request = load_request(table, query.as_deref(), &headers, edge.conductor.limits())?;
+    if edge.is_draining() {
+        let detail = "the service is shutting down and takes no new loads";
+        return Err(Problem::unavailable("shutting-down", detail));
+    }
+    // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
+    let client = Presence::default();
+    let load = tokio::spawn(load(edge, request, upload, client.stopper()));
+    let outcome = load.await.map_err(|panic| {
+        tracing::error!(%panic, "a load panicked");
+        let title = "A defect of pgsluice";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", title, panic.to_string())
+    })?;
+    client.answered();
+    let job = outcome?;
+    let location = format!("/v1/jobs/{}", job.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(job)).into_response())
+}
+
+async fn load(edge: Arc<Edge>, request: Request, upload: Upload, stopper: Stopper) -> Result<Job, Failure> {
+    let accepted = edge.conductor.accept(request, stopper).await?;
+    edge.conductor.run(accepted, upload, &Documents).await
+}
+
+/// Stops the load when the client goes before it is answered.
+#[derive(Debug, Default)]
+struct Presence {
+    stopper: Stopper,
+    answered: bool,
+}
+
+impl Presence {
+    fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.stopper.stop(Stop::Disconnected);
+        }
+    }
+}

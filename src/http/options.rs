@@ -1,0 +1,233 @@
+//! A load's options: query parameters and headers into one request. An option that is unknown, or given twice, is an error and never
+//! ignored.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::problem::Problem;
+use crate::config::Limits;
+use crate::ingest::arrow::Container;
+use crate::ingest::{Format, Segments, csv};
+use crate::jobs::Request;
+
+/// What `Accept-Post` (W3C LDP) says.
+const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
+
+/// Promises that a client asks for by header and that are not kept yet: ignoring one would be a lie.
+const UNSUPPORTED_HEADERS: [&str; 3] = ["idempotency-key", "content-digest", "repr-digest"];
+
+/// Formats, by the value of `format=` and by media type.
+const FORMATS: [(&str, &str); 3] =
+    [("csv", "text/csv"), ("arrow-stream", "application/vnd.apache.arrow.stream"), ("arrow-file", "application/vnd.apache.arrow.file")];
+
+/// Query parameters, each taken out once.
+pub(super) struct Query(BTreeMap<String, String>);
+
+impl Query {
+    pub(super) fn parse(raw: Option<&str>) -> Result<Query, Problem> {
+        let mut pairs = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
+            if pairs.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(invalid(format!("the option {name:?} is given twice")));
+            }
+        }
+        Ok(Query(pairs))
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// Nothing may be left over.
+    pub(super) fn finish(self, known: &str) -> Result<(), Problem> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(invalid(format!("unknown option {name:?}; there are: {known}"))),
+        }
+    }
+}
+
+pub(super) fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::bad_request("invalid-option", detail)
+}
+
+/// Reads everything that a load's request says about itself.
+pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
+    check_headers(headers, limits)?;
+    let mut query = Query::parse(query)?;
+    let media = MediaType::of(headers)?;
+    let format = match format_name(query.take("format"), &media)? {
+        "csv" => Format::Csv(csv_options(&mut query, &media)?),
+        "arrow-stream" => Format::Arrow(Container::Stream),
+        _ => Format::Arrow(Container::File),
+    };
+    let segments = match query.take("segments").as_deref() {
+        None | Some("adaptive") => Segments::Adaptive,
+        Some("one") => Segments::One,
+        Some(_) => return Err(invalid("segments is adaptive or one")),
+    };
+    let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
+    query.finish(match format {
+        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, segments, timeout",
+        Format::Arrow(_) => "format, segments, timeout (an Arrow schema names its own columns)",
+    })?;
+    Ok(Request { table, format, segments, timeout })
+}
+
+fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
+    for name in UNSUPPORTED_HEADERS {
+        if headers.contains_key(name) {
+            let detail = format!("{name} is not supported by this version, and is not ignored either");
+            return Err(Problem::bad_request("unsupported-header", detail));
+        }
+    }
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        let detail = "a Content-Encoding is not supported by this version";
+        let problem = Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            "Unsupported Content-Encoding",
+            detail,
+        );
+        let identity = HeaderValue::from_static("identity");
+        return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
+    }
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let declared: Option<u64> = declared.and_then(|value| value.parse().ok());
+    match declared {
+        Some(bytes) if bytes > limits.body_bytes_max => {
+            let limit = limits.body_bytes_max;
+            let detail = format!("the body has {bytes} bytes, and the limit is {limit}");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(Problem::new(status, "body-too-large", "Over a limit", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `Content-Type`, with the two parameters of `text/csv` (RFC 4180, RFC 7111).
+struct MediaType {
+    essence: Option<String>,
+    header: Option<String>,
+}
+
+impl MediaType {
+    fn of(headers: &HeaderMap) -> Result<MediaType, Problem> {
+        let mut media = MediaType { essence: None, header: None };
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Ok(media);
+        };
+        let value = value.to_str().map_err(|_| unsupported("Content-Type cannot be read"))?;
+        let mut parts = value.split(';').map(str::trim);
+        media.essence = parts.next().map(str::to_ascii_lowercase).filter(|text| !text.is_empty());
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = value.trim_matches('"').to_ascii_lowercase();
+            match (name.to_ascii_lowercase().as_str(), value.as_str()) {
+                ("charset", "utf-8" | "utf8" | "us-ascii") => {}
+                ("charset", other) => {
+                    let detail = format!("charset {other:?} is not supported: send UTF-8");
+                    return Err(unsupported(detail));
+                }
+                ("header", _) => media.header = Some(value),
+                (other, _) => {
+                    return Err(unsupported(format!("unknown parameter {other:?} in Content-Type")));
+                }
+            }
+        }
+        Ok(media)
+    }
+}
+
+fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str, Problem> {
+    let by_option = match &option {
+        Some(name) => {
+            let found = FORMATS.iter().find(|(known, _)| known == name);
+            let found = found.ok_or_else(|| invalid("format is csv, arrow-stream or arrow-file"))?;
+            Some(found.0)
+        }
+        None => None,
+    };
+    match media.essence.as_deref() {
+        None | Some("application/octet-stream") => {
+            by_option.ok_or_else(|| unsupported("say what the body is: Content-Type: text/csv, say, or format=csv"))
+        }
+        Some(essence) => {
+            let by_type = FORMATS.iter().find(|(_, known)| *known == essence);
+            let (by_type, _) = by_type.ok_or_else(|| unsupported(format!("{essence} is not a format of loads; send one of {ACCEPTED}")))?;
+            match by_option {
+                Some(name) if name != *by_type => Err(invalid(format!("format={name} contradicts Content-Type: {essence}"))),
+                _ => Ok(by_type),
+            }
+        }
+    }
+}
+
+fn unsupported(detail: impl Into<String>) -> Problem {
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Problem::new(status, "unsupported-media-type", "Unsupported media type", detail)
+        .with_header(HeaderName::from_static("accept-post"), HeaderValue::from_static(ACCEPTED))
+}
+
+fn csv_options(query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {
+    let default = csv::Options::default();
+    let header = match (query.take("header"), media.header.clone()) {
+        (Some(option), Some(parameter)) if option != parameter => {
+            return Err(invalid("header= contradicts the header parameter of Content-Type"));
+        }
+        (option, parameter) => option.or(parameter),
+    };
+    let quote = byte(query, "quote")?.unwrap_or(default.quote);
+    let options = csv::Options {
+        header: match header.as_deref() {
+            None | Some("present") => true,
+            Some("absent") => false,
+            Some(_) => return Err(invalid("header is present or absent")),
+        },
+        delimiter: byte(query, "delimiter")?.unwrap_or(default.delimiter),
+        quote,
+        escape: byte(query, "escape")?.unwrap_or(quote),
+        null: query.take("null").unwrap_or(default.null),
+        columns: query.take("columns").map(|names| names.split(',').map(str::to_owned).collect()),
+    };
+    check_csv(&options)?;
+    Ok(options)
+}
+
+/// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.
+fn check_csv(options: &csv::Options) -> Result<(), Problem> {
+    let null = options.null.as_bytes();
+    if options.delimiter == options.quote {
+        return Err(invalid("delimiter and quote must be different"));
+    }
+    if null.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return Err(invalid("null cannot hold a newline or a carriage return"));
+    }
+    if null.contains(&options.delimiter) || null.contains(&options.quote) {
+        return Err(invalid("null cannot hold the delimiter or the quote"));
+    }
+    if options.columns.as_ref().is_some_and(|names| names.iter().any(String::is_empty)) {
+        return Err(invalid("columns is a list of names: a,b,c"));
+    }
+    Ok(())
+}
+
+fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {
+    let Some(text) = query.take(name) else {
+        return Ok(None);
+    };
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(Some(*byte)),
+        _ => Err(invalid(format!("{name} is a single one-byte character, and no line end"))),
+    }
+}
+
+fn seconds(text: &str, most: Duration) -> Result<Duration, Problem> {
+    let value = text.parse().ok().filter(|seconds| (1..=most.as_secs()).contains(seconds));
+    let value = value.ok_or_else(|| invalid(format!("timeout is a whole number of seconds from 1 to {}", most.as_secs())))?;
+    Ok(Duration::from_secs(value))
+}

@@ -1,0 +1,66 @@
+//! The listening loop, and going down in order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Edge, router};
+
+/// After a failed accept (no file descriptors left, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What answers that are on their way get to go out, once no load runs any more.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown`; then takes no new loads, gives those that run their grace period, and only then closes the door: whoever
+/// asks after a job meanwhile is answered.
+pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: CancellationToken) {
+    let service = TowerToHyperService::new(router(Arc::clone(&edge)));
+    let connections = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(edge.settings.header_timeout);
+    let mut drained = std::pin::pin!(drain(&edge, shutdown));
+    loop {
+        let accepted = tokio::select! {
+            () = &mut drained => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = builder.serve_connection(prepare(stream), service.clone());
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(CLOSE_TIME, connections.shutdown()).await;
+}
+
+fn prepare(stream: TcpStream) -> TokioIo<TcpStream> {
+    // Answers are small and awaited.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    TokioIo::new(stream)
+}
+
+async fn drain(edge: &Edge, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    edge.draining.store(true, Relaxed);
+    edge.conductor.drain(edge.settings.shutdown_grace).await;
+}

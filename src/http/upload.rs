@@ -1,0 +1,75 @@
+//! A request's body that outlives its answer.
+//!
+//! When a load is refused early, the client may still be sending. Closing the connection then would reset it, and the reset can destroy
+//! the answer on its way. So whatever is left of the body when this is dropped is read and thrown away for a bounded time (nginx calls
+//! it lingering close), while the answer goes out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+
+use crate::config;
+use crate::error::BodyError;
+
+#[derive(Debug)]
+pub(super) struct Upload {
+    body: Option<BodyDataStream>,
+    /// the client sends nothing until it is asked to, and asking is what the first poll does
+    waits_to_be_asked: bool,
+    linger_total: Duration,
+    linger_idle: Duration,
+}
+
+impl Upload {
+    pub(super) fn new(body: Body, headers: &HeaderMap, settings: &config::Http) -> Upload {
+        Upload {
+            body: Some(body.into_data_stream()),
+            waits_to_be_asked: headers.contains_key(header::EXPECT),
+            linger_total: settings.linger_total,
+            linger_idle: settings.linger_idle,
+        }
+    }
+}
+
+impl Stream for Upload {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.waits_to_be_asked = false;
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = match body.poll_next_unpin(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Truncated(error.to_string()))))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take() else {
+            return;
+        };
+        if self.waits_to_be_asked {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(linger(body, self.linger_total, self.linger_idle));
+        }
+    }
+}
+
+async fn linger(mut body: BodyDataStream, total: Duration, idle: Duration) {
+    let read = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(idle, body.next()).await {} };
+    let _ = tokio::time::timeout(total, read).await;
+}

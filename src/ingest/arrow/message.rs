@@ -1,0 +1,270 @@
+//! Cuts an Arrow IPC body into messages, each within its limit before a byte of it is kept.
+
+use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::ipc::{RecordBatch, root_as_footer, root_as_message};
+
+use crate::error::{DataError, Position};
+
+const MAGIC: &[u8; 8] = b"ARROW1\0\0";
+const CONTINUATION: [u8; 4] = [0xFF; 4];
+/// Of a file: the footer's length and the magic once more.
+const FILE_END_BYTES: usize = 4 + 6;
+/// Room for a schema of 1,600 columns with long names; the footer of a file with a million batches fits as well.
+const METADATA_BYTES_MAX: usize = 32 << 20;
+/// What is reserved before any byte of a part has come; more is reserved only as it comes.
+const RESERVE_BYTES: usize = 64 << 10;
+/// A batch may have rows that take no bytes (all NULL); this many are believed without any.
+const FREE_ROWS: usize = 1 << 16;
+
+/// The two ways in which Arrow messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// `application/vnd.apache.arrow.stream`
+    Stream,
+    /// `application/vnd.apache.arrow.file`: magic, a stream, a footer
+    File,
+}
+
+/// One message.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) metadata: Vec<u8>,
+    pub(super) body: Buffer,
+}
+
+#[derive(Debug)]
+enum State {
+    Magic,
+    Continuation,
+    Length,
+    Metadata,
+    Body { metadata: Vec<u8> },
+    Footer,
+    Ended,
+}
+
+/// Where a record batch stands in a file, as the footer has it.
+type Block = (i64, i32, i64);
+
+#[derive(Debug)]
+pub(super) struct Framer {
+    container: Container,
+    state: State,
+    /// what has come of the part that is being waited for
+    pending: MutableBuffer,
+    /// how long that part is
+    need: usize,
+    limit: usize,
+    offset: u64,
+    message_offset: u64,
+    batches: Vec<Block>,
+}
+
+impl Framer {
+    pub(super) fn new(container: Container, limit: usize) -> Framer {
+        let (state, need) = match container {
+            Container::Stream => (State::Continuation, 4),
+            Container::File => (State::Magic, MAGIC.len()),
+        };
+        Framer {
+            container,
+            state,
+            pending: MutableBuffer::new(0),
+            need,
+            limit,
+            offset: 0,
+            message_offset: 0,
+            batches: Vec::new(),
+        }
+    }
+
+    /// Where the message that is being read begins.
+    pub(super) fn message_offset(&self) -> u64 {
+        self.message_offset
+    }
+
+    /// The next whole message; `None` when `bytes` are used up.
+    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Part>, DataError> {
+        loop {
+            if let State::Footer = self.state {
+                self.keep_footer(bytes)?;
+                return Ok(None);
+            }
+            let missing = self.need - self.pending.len();
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            self.pending.extend_from_slice(now);
+            self.offset += now.len() as u64;
+            *bytes = later;
+            if self.pending.len() < self.need {
+                return Ok(None);
+            }
+            let part = std::mem::replace(&mut self.pending, MutableBuffer::new(0));
+            if let Some(message) = self.step(part)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// The part that was waited for is whole.
+    fn step(&mut self, part: MutableBuffer) -> Result<Option<Part>, DataError> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Magic if part.as_slice() == MAGIC => self.expect(State::Continuation, 4),
+            State::Magic => return Err(self.not_arrow(part.as_slice())),
+            State::Continuation => {
+                self.message_offset = self.offset - 4;
+                match part.as_slice() {
+                    word if word == CONTINUATION => self.expect(State::Length, 4),
+                    word => return Err(self.not_arrow(word)),
+                }
+            }
+            State::Length => {
+                let length = part.as_slice().try_into().map_or(0, u32::from_le_bytes) as usize;
+                match (length, self.container) {
+                    (0, Container::Stream) => self.expect(State::Ended, 1),
+                    (0, Container::File) => self.expect(State::Footer, usize::MAX),
+                    _ if length > METADATA_BYTES_MAX.min(self.limit) => {
+                        return Err(self.too_large("an Arrow message's metadata"));
+                    }
+                    _ => self.expect(State::Metadata, length),
+                }
+            }
+            State::Metadata => {
+                let metadata = part.as_slice().to_vec();
+                let body = self.body_length(&metadata)?;
+                self.expect(State::Body { metadata }, body);
+                // Nothing more to wait for, and the next step would wait for a byte that need not come.
+                if body == 0 {
+                    return self.step(MutableBuffer::new(0));
+                }
+            }
+            State::Body { metadata } => {
+                self.expect(State::Continuation, 4);
+                return Ok(Some(Part { metadata, body: part.into() }));
+            }
+            State::Ended | State::Footer => {
+                let reason = "there is more data after the end-of-stream marker";
+                return Err(self.malformed(reason));
+            }
+        }
+        Ok(None)
+    }
+
+    fn expect(&mut self, state: State, need: usize) {
+        self.pending = MutableBuffer::new(need.min(RESERVE_BYTES));
+        (self.state, self.need) = (state, need);
+    }
+
+    fn body_length(&mut self, metadata: &[u8]) -> Result<usize, DataError> {
+        let message = root_as_message(metadata).map_err(|error| self.malformed(format!("a message cannot be read: {error}")))?;
+        let length = usize::try_from(message.bodyLength()).map_err(|_| self.malformed("a message has a negative length"))?;
+        if length > self.limit {
+            return Err(self.too_large("an Arrow message"));
+        }
+        if message.header_as_record_batch().is_some() {
+            let head = 8 + metadata.len() as i32;
+            self.batches.push((self.message_offset as i64, head, length as i64));
+        }
+        Ok(length)
+    }
+
+    fn keep_footer(&mut self, bytes: &mut &[u8]) -> Result<(), DataError> {
+        self.pending.extend_from_slice(bytes);
+        self.offset += bytes.len() as u64;
+        *bytes = &[];
+        if self.pending.len() > METADATA_BYTES_MAX {
+            return Err(self.too_large("an Arrow file's footer"));
+        }
+        Ok(())
+    }
+
+    /// Holds that the body was whole: an end-of-stream marker, and for a file a footer that names just the batches that were read.
+    pub(super) fn finish(mut self) -> Result<(), DataError> {
+        match self.state {
+            State::Ended if self.pending.is_empty() => Ok(()),
+            State::Footer => self.check_footer(),
+            _ => {
+                self.message_offset = self.offset;
+                let reason = "the Arrow data is cut short: no end-of-stream marker";
+                Err(DataError::malformed("truncated-arrow", reason, self.position()))
+            }
+        }
+    }
+
+    fn check_footer(&self) -> Result<(), DataError> {
+        let cut_short = || {
+            let reason = "the Arrow file is cut short: its footer is not whole";
+            DataError::malformed("truncated-arrow", reason, self.position())
+        };
+        let tail = self.pending.as_slice();
+        let (footer, end) = tail.split_at_checked(tail.len().wrapping_sub(FILE_END_BYTES)).ok_or_else(cut_short)?;
+        let (length, magic) = end.split_at(4);
+        let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
+        if magic != &MAGIC[..6] || length > footer.len() {
+            return Err(cut_short());
+        }
+        let footer = root_as_footer(&footer[footer.len() - length..])
+            .map_err(|error| self.malformed(format!("the footer cannot be read: {error}")))?;
+        let named = footer.recordBatches().unwrap_or_default();
+        let named = named.iter().map(|b| (b.offset(), b.metaDataLength(), b.bodyLength()));
+        if !named.eq(self.batches.iter().copied()) {
+            let reason = "the footer does not name the record batches that are in the file, in their order";
+            return Err(self.malformed(reason));
+        }
+        Ok(())
+    }
+
+    fn not_arrow(&self, found: &[u8]) -> DataError {
+        let expected = match self.container {
+            Container::Stream => "an Arrow IPC stream",
+            Container::File => "an Arrow IPC file",
+        };
+        let hint = match (found, self.message_offset) {
+            (b"ARRO", 0) => " (it looks like an Arrow IPC file: application/vnd.apache.arrow.file)",
+            ([0xFF, 0xFF, 0xFF, 0xFF, ..], 0) => " (it looks like an Arrow IPC stream: application/vnd.apache.arrow.stream)",
+            ([b'P', b'A', b'R', b'1', ..], 0) => " (it looks like Parquet)",
+            _ => "",
+        };
+        let place = self.message_offset;
+        let reason = format!("the body is not {expected} at byte offset {place}{hint}");
+        DataError::malformed("not-arrow", reason, self.position())
+    }
+
+    fn malformed(&self, reason: impl Into<String>) -> DataError {
+        DataError::malformed("malformed-arrow", reason, self.position())
+    }
+
+    fn too_large(&self, what: &'static str) -> DataError {
+        DataError::TooLarge { what, limit: self.limit, position: self.position() }
+    }
+
+    fn position(&self) -> Position {
+        Position { byte_offset: Some(self.message_offset), ..Position::default() }
+    }
+}
+
+/// Holds a batch to its limit before it is decoded: compressed buffers say how large they will be, and rows need not have bytes.
+pub(super) fn check_decoded_size(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<(), DataError> {
+    let decoded = match batch.compression() {
+        Some(_) => decompressed_bytes(batch, body),
+        None => body.len(),
+    };
+    let rows = usize::try_from(batch.length()).unwrap_or(usize::MAX);
+    if decoded > limit || rows > decoded.saturating_mul(8).saturating_add(FREE_ROWS) {
+        return Err(DataError::TooLarge { what: "a decoded Arrow record batch", limit, position: Position::default() });
+    }
+    Ok(())
+}
+
+/// Each compressed buffer begins with its decompressed length; -1 says that it is not compressed after all.
+fn decompressed_bytes(batch: RecordBatch<'_>, body: &Buffer) -> usize {
+    let mut total = 0usize;
+    for buffer in batch.buffers().unwrap_or_default() {
+        let start = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
+        let declared = body.as_slice().get(start..).and_then(|bytes| bytes.first_chunk::<8>());
+        let declared = declared.map_or(0, |word| i64::from_le_bytes(*word));
+        let plain = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
+        let bytes = if buffer.length() == 0 { 0 } else { usize::try_from(declared).unwrap_or(plain) };
+        total = total.saturating_add(bytes);
+    }
+    total
+}

@@ -1,0 +1,199 @@
+//! Stage *copy*: chunks into `COPY … FROM STDIN (FORMAT binary)`, segment by segment, in the load's one transaction.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::SinkExt;
+use tokio_postgres::{CopyInSink, Statement};
+
+use super::meter::Meter;
+use super::queue::{Item, Receiver};
+use super::rows::Feed;
+use super::segment::{Chunk, RowIndex};
+use crate::encode::{HEADER, TRAILER};
+use crate::engine::bulk::Connection;
+use crate::engine::catalog::{self, Table};
+use crate::engine::quote_identifier;
+use crate::error::{DatabaseError, LoadError, Position, TableError};
+
+/// A segment is closed after about this much work: at full speed some 60 MiB, of which the seam costs less than can be measured …
+const SEGMENT_TIME: Duration = Duration::from_millis(500);
+/// … but not below this size, so that the round trip between two segments costs next to nothing …
+const SEGMENT_BYTES_MIN: usize = 8 << 20;
+/// … and not above this one, which bounds the index that names a refused row.
+const SEGMENT_BYTES_MAX: usize = 256 << 20;
+
+/// How a load is cut into COPY statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segments {
+    /// by time and size, so that the server's errors are seen soon
+    Adaptive,
+    /// a single COPY: statement-level triggers fire once
+    One,
+}
+
+/// Opens the load's transaction and holds that the table is still the one that the load was accepted for: a lock that every later
+/// ALTER TABLE has to wait for, and then a second look.
+pub(super) async fn begin(connection: &Connection, table: &Table, lock_timeout: Duration) -> Result<(), LoadError> {
+    let client = connection.client();
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+         SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+         SET LOCAL lock_timeout = {}; \
+         SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+          WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; \
+         LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
+        lock_timeout.as_millis(),
+        table.quoted_name(),
+    );
+    client.batch_execute(&begin).await.map_err(DatabaseError::from)?;
+    match catalog::look_up(client, table.oid).await {
+        Ok(Some(now)) if now == *table => Ok(()),
+        Err(TableError::Database(error)) => Err(error.into()),
+        _ => Err(LoadError::TableChanged),
+    }
+}
+
+/// Sends all chunks and returns how many rows PostgreSQL took. Only a properly ended queue is a success.
+pub(super) async fn run(
+    connection: &Connection,
+    table: &Table,
+    mut chunks: Receiver<Feed>,
+    segments: Segments,
+    meter: &Meter,
+) -> Result<Option<u64>, LoadError> {
+    let client = connection.client();
+    let mut statement: Option<Statement> = None;
+    let mut segment: Option<Segment> = None;
+    let mut rows = 0;
+    loop {
+        let Ok(item) = chunks.recv().await else {
+            return Ok(None);
+        };
+        let working_since = Instant::now();
+        match item {
+            Item::Value(Feed::Columns(columns)) => {
+                let sql = copy_statement(table, &columns);
+                statement = Some(client.prepare(&sql).await.map_err(DatabaseError::from)?);
+            }
+            Item::Value(Feed::Rows(chunk)) => {
+                let mut current = match (segment.take(), &statement) {
+                    (Some(current), _) => current,
+                    (None, Some(statement)) => Segment::open(connection, statement).await?,
+                    (None, None) => return Err(LoadError::Internal("rows before columns".into())),
+                };
+                current.send(chunk, table).await?;
+                if segments == Segments::Adaptive && current.is_due() {
+                    rows += current.finish(table, meter).await?;
+                } else {
+                    segment = Some(current);
+                }
+            }
+            Item::End => {
+                if let Some(last) = segment.take() {
+                    rows += last.finish(table, meter).await?;
+                }
+                meter.database.add_since(working_since);
+                return Ok(Some(rows));
+            }
+        }
+        meter.database.add_since(working_since);
+    }
+}
+
+fn copy_statement(table: &Table, columns: &[usize]) -> String {
+    let columns: Vec<String> = columns.iter().map(|index| quote_identifier(&table.columns[*index].name)).collect();
+    let (name, columns) = (table.quoted_name(), columns.join(", "));
+    format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)")
+}
+
+/// One COPY in progress.
+struct Segment {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    indexes: Vec<RowIndex>,
+    bytes: usize,
+    opened: Instant,
+}
+
+impl Segment {
+    async fn open(connection: &Connection, statement: &Statement) -> Result<Segment, LoadError> {
+        let sink = connection.client().copy_in(statement).await.map_err(DatabaseError::from)?;
+        let mut sink = Box::pin(sink);
+        let header = Bytes::from_static(HEADER);
+        sink.feed(header).await.map_err(DatabaseError::from)?;
+        Ok(Segment { sink, indexes: Vec::new(), bytes: 0, opened: Instant::now() })
+    }
+
+    /// Here the pipeline waits for PostgreSQL.
+    async fn send(&mut self, chunk: Chunk, table: &Table) -> Result<(), LoadError> {
+        self.bytes += chunk.data.len();
+        self.indexes.push(chunk.index);
+        let sent = self.sink.feed(chunk.data).await;
+        sent.map_err(|error| self.explain(error.into(), table))
+    }
+
+    fn is_due(&self) -> bool {
+        self.bytes >= SEGMENT_BYTES_MAX || self.bytes >= SEGMENT_BYTES_MIN && self.opened.elapsed() >= SEGMENT_TIME
+    }
+
+    async fn finish(mut self, table: &Table, meter: &Meter) -> Result<u64, LoadError> {
+        let trailer = Bytes::from_static(TRAILER);
+        let fed = self.sink.feed(trailer).await;
+        fed.map_err(|error| self.explain(error.into(), table))?;
+        let finished = self.sink.as_mut().finish().await;
+        let rows = finished.map_err(|error| self.explain(error.into(), table))?;
+        meter.rows_copied.add(rows);
+        Ok(rows)
+    }
+
+    /// Names the row that the server's context speaks of.
+    fn explain(&self, mut error: DatabaseError, table: &Table) -> LoadError {
+        let place = error.context.as_deref().and_then(|context| copy_context(context, &table.name));
+        if let Some((row, column)) = place {
+            let column = column.or(error.position.column.take());
+            error.position = Position { column, ..self.origin(row - 1).unwrap_or_default() };
+        }
+        LoadError::Database(error)
+    }
+
+    fn origin(&self, mut row: u64) -> Option<Position> {
+        for index in &self.indexes {
+            if row < index.rows() {
+                return index.origin(row).map(Position::from);
+            }
+            row -= index.rows();
+        }
+        None
+    }
+}
+
+/// Reads `COPY table, line 5, column name: "value"` out of an error's context. The words for *line* and *column* are in the server's
+/// language, so only their places count.
+fn copy_context(context: &str, table: &str) -> Option<(u64, Option<String>)> {
+    let rest = context
+        .lines()
+        .find_map(|line| line.strip_prefix("COPY ")?.strip_prefix(table)?.strip_prefix(", "))?;
+    let digits = rest.find(|c: char| c.is_ascii_digit())?;
+    let rest = &rest[digits..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let row: u64 = rest[..end].parse().ok().filter(|row| *row > 0)?;
+    let column = rest[end..].strip_prefix(", ").and_then(|rest| rest.split_once(' '));
+    let column = column.map(|(_, name)| name.split(": \"").next().unwrap_or(name).to_owned());
+    Some((row, column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_names_row_and_column() {
+        let place = |context| copy_context(context, "t");
+        assert_eq!(place("COPY t, line 12"), Some((12, None)));
+        assert_eq!(place("COPY t, line 3, column a b: \"x\""), Some((3, Some("a b".into()))));
+        assert_eq!(place("COPY t, Zeile 7, Spalte v"), Some((7, Some("v".into()))));
+        assert_eq!(place("PL/pgSQL function f() line 3 at RAISE\nCOPY t, line 2"), Some((2, None)));
+        assert_eq!(place("SQL statement \"SELECT 1\""), None);
+    }
+}

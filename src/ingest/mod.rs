@@ -1,0 +1,284 @@
+//! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
+//!
+//! ```text
+//!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
+//!                     (a thread of its own)
+//! ```
+//!
+//! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
+//! load does not depend on the size of its body.
+
+pub mod arrow;
+mod body;
+pub mod commit;
+mod copy;
+pub mod csv;
+pub mod meter;
+mod queue;
+mod rows;
+mod segment;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::body::Frames;
+pub use self::copy::Segments;
+use self::meter::Meter;
+use self::queue::{Closed, Item, Receiver, Sender};
+use self::rows::{Emit, Feed, Halt, Rows};
+use crate::config::Limits;
+use crate::engine::bulk::{Bulk, Connection};
+use crate::engine::catalog::Table;
+use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
+
+/// What a body is written in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// `text/csv`
+    Csv(csv::Options),
+    /// Arrow IPC
+    Arrow(arrow::Container),
+}
+
+impl Format {
+    /// The format's name in the jobs' metadata.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Csv(_) => "csv",
+            Format::Arrow(arrow::Container::Stream) => "arrow-stream",
+            Format::Arrow(arrow::Container::File) => "arrow-file",
+        }
+    }
+}
+
+/// One load, accepted.
+#[derive(Debug)]
+pub struct Load {
+    /// its job
+    pub job: Uuid,
+    /// where to
+    pub table: Table,
+    /// what of
+    pub format: Format,
+    /// how to cut it
+    pub segments: Segments,
+    /// how long it may take
+    pub timeout: Duration,
+    /// its counters
+    pub meter: Arc<Meter>,
+}
+
+/// Stops a load from outside, and says who did.
+#[derive(Debug, Clone, Default)]
+pub struct Stopper {
+    token: CancellationToken,
+    reason: Arc<std::sync::OnceLock<Stop>>,
+}
+
+impl Stopper {
+    /// Stops the load, unless it is stopped already; the first reason is the one that counts.
+    pub fn stop(&self, reason: Stop) {
+        self.reason.get_or_init(|| reason);
+        self.token.cancel();
+    }
+
+    async fn stopped(&self) -> Stop {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or(Stop::Cancelled)
+    }
+}
+
+/// Asked between the ledger row and COMMIT: the last moment at which a load can still be stopped.
+pub trait Witness {
+    /// Records that the load is about to commit in the transaction `xid`; an error stops it.
+    fn committing(&self, xid: &str, rows: u64) -> impl Future<Output = Result<(), LoadError>> + Send;
+}
+
+/// Refuses, before the body is asked for, what is sure to be refused: columns that the request itself names wrongly.
+///
+/// # Errors
+/// All misfits.
+pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
+    match format {
+        Format::Csv(csv::Options { columns: Some(columns), .. }) => rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit),
+        _ => Ok(()),
+    }
+}
+
+/// Runs one load to its end and returns how many rows are in the table. An error means that nothing of it is (but see
+/// [`LoadError::OutcomePending`]).
+///
+/// # Errors
+/// See [`LoadError`].
+pub async fn run(
+    load: Load,
+    frames: impl Frames + 'static,
+    bulk: &Bulk,
+    connection: Connection,
+    limits: &Limits,
+    stopper: &Stopper,
+    witness: &impl Witness,
+) -> Result<u64, LoadError> {
+    let sealed = async {
+        let rows = transfer(&load, frames, bulk, &connection, limits).await?;
+        let committing_since = Instant::now();
+        let name = load.table.display_name();
+        let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
+        witness.committing(&xid, rows).await?;
+        load.meter.commit.add_since(committing_since);
+        Ok::<u64, LoadError>(rows)
+    };
+    // Up to here a load can be stopped; dropping `connection` on the way out rolls it back.
+    let rows = tokio::select! {
+        biased;
+        stop = stopper.stopped() => return Err(stop.into()),
+        () = tokio::time::sleep(load.timeout) => return Err(Stop::Timeout.into()),
+        sealed = sealed => sealed?,
+    };
+    let committing_since = Instant::now();
+    let backend = connection.backend();
+    let outcome = match commit::commit(&connection).await {
+        commit::Commit::Done => {
+            connection.release();
+            Ok(rows)
+        }
+        commit::Commit::Refused(error) => Err(error.into()),
+        commit::Commit::Unknown => {
+            drop(connection);
+            match commit::find_out(bulk, load.job, backend).await {
+                Some(commit::Outcome::Committed { rows }) => Ok(rows),
+                Some(commit::Outcome::NotCommitted) => Err(lost_connection().into()),
+                None => Err(LoadError::OutcomePending),
+            }
+        }
+    };
+    load.meter.commit.add_since(committing_since);
+    outcome
+}
+
+fn lost_connection() -> DatabaseError {
+    DatabaseError {
+        message: "the connection to PostgreSQL was lost during COMMIT, and the load was rolled back".into(),
+        ..DatabaseError::default()
+    }
+}
+
+/// Body to COPY: three stages at work at the same time, the first failure ends all of them.
+async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
+    let (body_in, body_out) = queue::queue(limits.body_queue_bytes);
+    let (chunks_in, chunks_out) = queue::queue(limits.chunk_queue_bytes);
+    let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
+    let meter = &*load.meter;
+    let receive = body::receive(frames, body_in, bounds, meter);
+    let encode = encode_on_thread(load, body_out, chunks_in, limits);
+    let send = async {
+        copy::begin(connection, &load.table, bulk.lock_timeout()).await?;
+        copy::run(connection, &load.table, chunks_out, load.segments, meter).await
+    };
+    let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
+    rows.ok_or_else(|| LoadError::Internal("a stage ended without a word".into()))
+}
+
+/// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
+async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
+    let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
+    let limits = limits.clone();
+    let runtime = Handle::current();
+    let thread = tokio::task::spawn_blocking(move || {
+        let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
+        let result = encode(&table, format, body, &mut emit, &meter, &limits);
+        result.and_then(|()| {
+            let end = emit.chunks.blocking_send(&emit.runtime, Item::End, 0);
+            end.map_err(Halt::from)
+        })
+    });
+    match thread.await {
+        Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
+        Ok(Err(Halt::Data(error))) => Err(error.into()),
+        Err(panic) => Err(LoadError::Internal(panic.to_string())),
+    }
+}
+
+enum Decoder {
+    Csv(Box<csv::Decoder>),
+    Arrow(Box<arrow::Decoder>),
+}
+
+impl Decoder {
+    fn new(format: Format, limits: &Limits) -> Decoder {
+        match format {
+            Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Arrow(container) => Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max))),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
+        match self {
+            Decoder::Csv(decoder) => decoder.push(bytes, rows),
+            Decoder::Arrow(decoder) => decoder.push(bytes, rows),
+        }
+    }
+
+    fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        match self {
+            Decoder::Csv(decoder) => decoder.finish(rows),
+            Decoder::Arrow(decoder) => decoder.finish(rows),
+        }
+    }
+}
+
+/// The loop of the encoding thread.
+fn encode(
+    table: &Table,
+    format: Format,
+    mut body: Receiver<Bytes>,
+    emit: &mut ChunkQueue,
+    meter: &Meter,
+    limits: &Limits,
+) -> Result<(), Halt> {
+    let mut decoder = Decoder::new(format, limits);
+    let mut rows = Rows::new(table, meter, emit);
+    loop {
+        match body.blocking_recv()? {
+            Item::Value(bytes) => {
+                let working_since = Instant::now();
+                let waited = rows.waited();
+                decoder.push(&bytes, &mut rows)?;
+                let waited = rows.waited() - waited;
+                meter.encode.add(working_since.elapsed().saturating_sub(waited));
+            }
+            Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
+            Item::End => {
+                decoder.finish(&mut rows)?;
+                return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
+            }
+        }
+    }
+}
+
+/// The way out of the encoding thread.
+struct ChunkQueue {
+    chunks: Sender<Feed>,
+    runtime: Handle,
+    waited: Duration,
+}
+
+impl Emit for ChunkQueue {
+    fn emit(&mut self, feed: Feed, bytes: usize) -> Result<(), Closed> {
+        let waiting_since = Instant::now();
+        self.chunks.blocking_send(&self.runtime, Item::Value(feed), bytes)?;
+        self.waited += waiting_since.elapsed();
+        Ok(())
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+}

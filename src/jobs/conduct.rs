@@ -1,0 +1,267 @@
+//! Conducts one load: slot, table, job row, pipeline, final state. What the answer says is what the database says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::instance::Identity;
+use super::progress::{Registry, Running};
+use super::store::{Filter, Store};
+use super::{Job, State};
+use crate::config::Limits;
+use crate::engine::bulk::{Bulk, Connection};
+use crate::engine::catalog::{self, Table};
+use crate::engine::oltp::Oltp;
+use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
+use crate::ingest::meter::Meter;
+use crate::ingest::{self, Format, Frames, Load, Segments, Stopper, Witness};
+
+/// The one mode there is: rows are added to those that are there.
+const MODE: &str = "append";
+/// How long a cancellation waits for the job's end before it answers.
+const CANCEL_WAIT: Duration = Duration::from_secs(10);
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `name` or `schema.name`
+    pub table: String,
+    /// what the body is written in
+    pub format: Format,
+    /// how to cut it
+    pub segments: Segments,
+    /// how long it may take; the service's own limit otherwise
+    pub timeout: Option<Duration>,
+}
+
+/// Why a load was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// no room
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// not such a table
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// the jobs' metadata cannot be written, so no load is begun
+    #[error("the jobs' metadata cannot be reached: {0}")]
+    Metadata(DatabaseError),
+    /// the load itself failed; its job has the document that describes it
+    #[error("{error}")]
+    Load {
+        /// its job
+        job: Uuid,
+        /// why
+        error: LoadError,
+    },
+}
+
+/// Puts a failure into the document that the client gets; the job keeps the same one. It belongs to the edge, which knows the format.
+pub trait Describe: Send + Sync {
+    /// The problem's short name and the document.
+    fn describe(&self, job: Uuid, error: &LoadError) -> (String, Value);
+}
+
+/// Runs loads and answers questions about jobs.
+#[derive(Debug, Clone)]
+pub struct Conductor {
+    pub(super) me: Arc<Identity>,
+    pub(super) store: Store,
+    pub(super) bulk: Bulk,
+    pub(super) running: Registry,
+    limits: Arc<Limits>,
+}
+
+/// A load that was accepted: its job is on record and its body may be asked for.
+#[derive(Debug)]
+pub struct Accepted {
+    job: Job,
+    load: Load,
+    connection: Connection,
+    running: Running,
+    entry: super::progress::Entry,
+}
+
+impl Conductor {
+    /// A conductor on these engines, under a new identity.
+    pub fn new(bulk: Bulk, oltp: Oltp, limits: Limits) -> Conductor {
+        Conductor {
+            me: Arc::new(Identity::new()),
+            store: Store::new(oltp),
+            bulk,
+            running: Registry::new(),
+            limits: Arc::new(limits),
+        }
+    }
+
+    /// What a load may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The metadata database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        self.store.ping().await
+    }
+
+    /// Everything that can be refused before the body is asked for, and the job row. `stopper` stops the load from outside.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn accept(&self, request: Request, stopper: Stopper) -> Result<Accepted, Failure> {
+        let since = Instant::now();
+        let meter = Arc::new(Meter::default());
+        let slot = self.bulk.slot().await?;
+        meter.queue.add_since(since);
+        let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
+        let table = self.table(&connection, &request).await?;
+        let job = Uuid::now_v7();
+        let running = Running { meter: Arc::clone(&meter), stopper, since };
+        // On the register first: an orphan is a job that is in the database and on no register.
+        let entry = self.running.enter(job, running.clone());
+        let (name, format) = (table.display_name(), request.format.name());
+        let created = self.store.create(job, self.me.id, &name, format, MODE, connection.backend());
+        Ok(Accepted {
+            job: created.await.map_err(Failure::Metadata)?,
+            load: Load {
+                job,
+                table,
+                format: request.format,
+                segments: request.segments,
+                timeout: request.timeout.unwrap_or(self.limits.load_timeout),
+                meter,
+            },
+            connection,
+            running,
+            entry,
+        })
+    }
+
+    async fn table(&self, connection: &Connection, request: &Request) -> Result<Table, TableError> {
+        let table = catalog::find(connection.client(), &request.table).await?;
+        ingest::check_columns(&table, &request.format)?;
+        Ok(table)
+    }
+
+    /// Runs an accepted load to its final state. It must be let run to its end: dropped, it leaves the job to recovery.
+    ///
+    /// # Errors
+    /// [`Failure::Load`].
+    pub async fn run(&self, accepted: Accepted, frames: impl Frames + 'static, describe: &dyn Describe) -> Result<Job, Failure> {
+        let Accepted { mut job, load, connection, running, entry } = accepted;
+        let witness = JobRow { id: job.id, store: &self.store, stopper: &running.stopper };
+        let loading = ingest::run(load, frames, &self.bulk, connection, &self.limits, &running.stopper, &witness);
+        let outcome = Box::pin(loading).await;
+        let mut counts = running.counts();
+        let recorded = match &outcome {
+            Ok(rows) => {
+                counts.rows_loaded = *rows;
+                self.store.committed(job.id, counts).await.map(Some)
+            }
+            // Nobody knows yet: the job stays as it is until recovery has found out.
+            Err(LoadError::OutcomePending) => Ok(None),
+            Err(error) => {
+                let state = match error {
+                    LoadError::Stopped(Stop::Cancelled) => State::Cancelled,
+                    _ => State::Failed,
+                };
+                let (reason, document) = describe.describe(job.id, error);
+                self.store.ended(job.id, state, &reason, &document, counts).await
+            }
+        };
+        drop(entry);
+        match recorded {
+            Ok(Some(recorded)) => job = recorded,
+            Ok(None) => {}
+            // The load's own end stands in the ledger; the job row follows when recovery gets to it.
+            Err(error) => tracing::error!(job = %job.id, %error, "a job's end could not be written down yet"),
+        }
+        match outcome {
+            Ok(rows) => {
+                job.state = State::Committed;
+                job.rows_loaded = rows;
+                Ok(job)
+            }
+            Err(error) => Err(Failure::Load { job: job.id, error }),
+        }
+    }
+
+    /// One job, as of now.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn job(&self, id: Uuid) -> Result<Option<Job>, DatabaseError> {
+        let mut job = self.store.get(id).await?;
+        if let Some(job) = &mut job {
+            self.running.overlay(job);
+        }
+        Ok(job)
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, DatabaseError> {
+        let mut jobs = self.store.list(filter).await?;
+        for job in &mut jobs {
+            self.running.overlay(job);
+        }
+        Ok(jobs)
+    }
+
+    /// Stops a running load, here or on another instance, and waits a while for its end. `None` when there is no such job; false
+    /// beside the job when there was nothing to stop any more.
+    ///
+    /// # Errors
+    /// The metadata cannot be read or written.
+    pub async fn cancel(&self, id: Uuid) -> Result<Option<(Job, bool)>, DatabaseError> {
+        let requested = self.store.request_cancel(id).await?;
+        if requested && let Some(running) = self.running.get(id) {
+            running.stopper.stop(Stop::Cancelled);
+        }
+        let deadline = Instant::now() + CANCEL_WAIT;
+        loop {
+            let Some(job) = self.job(id).await? else {
+                return Ok(None);
+            };
+            if !requested || job.state.is_final() || Instant::now() > deadline {
+                return Ok(Some((job, requested)));
+            }
+            tokio::time::sleep(CANCEL_POLL).await;
+        }
+    }
+
+    /// Waits for running loads to end, for so long; then stops those that still run and waits for that.
+    pub async fn drain(&self, grace: Duration) {
+        if tokio::time::timeout(grace, self.running.idle()).await.is_ok() {
+            return;
+        }
+        self.running.stop_all(Stop::Shutdown);
+        let _ = tokio::time::timeout(grace.max(CANCEL_WAIT), self.running.idle()).await;
+    }
+}
+
+/// The job's row in the metadata is the witness of the commit: whoever moves it out of `running` first has the word.
+struct JobRow<'a> {
+    id: Uuid,
+    store: &'a Store,
+    stopper: &'a Stopper,
+}
+
+impl Witness for JobRow<'_> {
+    async fn committing(&self, xid: &str, _rows: u64) -> Result<(), LoadError> {
+        if self.store.committing(self.id, xid).await.map_err(LoadError::Metadata)? {
+            return Ok(());
+        }
+        // Cancelled on another instance, or taken for dead and resolved by one.
+        self.stopper.stop(Stop::Cancelled);
+        Err(Stop::Cancelled.into())
+    }
+}

@@ -1,0 +1,147 @@
+//! Keeps house: says that this instance lives, writes down how far its loads are, hears of cancellations, and resolves the jobs that a
+//! dead instance left behind. No job stays open for ever, and none is resolved by a guess: the ledger has the word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::State;
+use super::conduct::{Conductor, Describe};
+use super::store::{Counts, Orphan};
+use crate::config::Instance;
+use crate::error::{DatabaseError, LoadError, Stop};
+use crate::ingest::commit::{Outcome, resolve};
+
+/// A server process that was told to end usually has within this time; if not, the next round asks again.
+const TERMINATION_WAIT: Duration = Duration::from_millis(500);
+
+/// The housekeeper of one instance.
+pub struct Housekeeper {
+    conductor: Conductor,
+    settings: Instance,
+    describe: Arc<dyn Describe>,
+}
+
+impl std::fmt::Debug for Housekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Housekeeper").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Housekeeper {
+    /// For the jobs that this conductor runs.
+    pub fn new(conductor: Conductor, settings: Instance, describe: Arc<dyn Describe>) -> Housekeeper {
+        Housekeeper { conductor, settings, describe }
+    }
+
+    /// One round after the other, until told to stop; then signs this instance off.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.settings.heartbeat);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => self.round().await,
+            }
+        }
+        if let Err(error) = self.sign_off().await {
+            tracing::warn!(%error, "this instance could not sign off");
+        }
+    }
+
+    /// Everything once. The first round belongs before the first load.
+    pub async fn round(&self) {
+        if let Err(error) = self.try_round().await {
+            tracing::warn!(%error, "housekeeping failed and will be tried again");
+        }
+    }
+
+    async fn try_round(&self) -> Result<(), DatabaseError> {
+        let conductor = &self.conductor;
+        let (store, me) = (&conductor.store, &conductor.me);
+        store.heartbeat(me).await?;
+        for (id, running) in conductor.running.all() {
+            store.report(id, running.counts()).await?;
+        }
+        for id in store.cancel_requests(me.id).await? {
+            if let Some(running) = conductor.running.get(id) {
+                running.stopper.stop(Stop::Cancelled);
+            }
+        }
+        self.resolve_own().await?;
+        for (other, silent) in store.others(me.id, self.settings.lease.as_secs_f64()).await? {
+            if silent || other.is_gone(me) {
+                self.resolve_instance(other.id).await?;
+            }
+        }
+        for unknown in store.unknown_instances(me.id).await? {
+            self.resolve_instance(unknown).await?;
+        }
+        Ok(())
+    }
+
+    /// Jobs of this instance that it does not run (any more), because their end could not be found out or written down.
+    ///
+    /// A job leaves the register only after the attempt to write down its end. So one that is open before and after a look at the
+    /// register, and not on it, really has nobody.
+    async fn resolve_own(&self) -> Result<(), DatabaseError> {
+        let (store, running) = (&self.conductor.store, &self.conductor.running);
+        let suspects = store.unfinished(self.conductor.me.id).await?;
+        let suspects: Vec<Uuid> = suspects.iter().map(|job| job.id).filter(|id| running.get(*id).is_none()).collect();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        for orphan in store.unfinished(self.conductor.me.id).await? {
+            if suspects.contains(&orphan.id) {
+                self.resolve(orphan).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn resolve_instance(&self, instance: Uuid) -> Result<(), DatabaseError> {
+        let mut all_resolved = true;
+        for orphan in self.conductor.store.unfinished(instance).await? {
+            all_resolved &= self.resolve(orphan).await?;
+        }
+        if all_resolved {
+            self.conductor.store.forget(instance).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings one orphan to its end; false when its server process has not gone yet.
+    async fn resolve(&self, orphan: Orphan) -> Result<bool, DatabaseError> {
+        let Orphan { id, backend } = orphan;
+        let mut outcome = resolve(&self.conductor.bulk, id, backend).await?;
+        if outcome.is_none() {
+            tokio::time::sleep(TERMINATION_WAIT).await;
+            outcome = resolve(&self.conductor.bulk, id, backend).await?;
+        }
+        let store = &self.conductor.store;
+        match outcome {
+            None => return Ok(false),
+            Some(Outcome::Committed { rows }) => {
+                let counts = Counts { rows_received: rows, rows_loaded: rows, ..Counts::default() };
+                store.committed(id, counts).await?;
+            }
+            Some(Outcome::NotCommitted) => {
+                let error = LoadError::Stopped(Stop::Interrupted);
+                let (reason, document) = self.describe.describe(id, &error);
+                store.ended(id, State::Failed, &reason, &document, Counts::default()).await?;
+            }
+        }
+        tracing::info!(job = %id, ?outcome, "resolved an orphaned job");
+        Ok(true)
+    }
+
+    async fn sign_off(&self) -> Result<(), DatabaseError> {
+        let store = &self.conductor.store;
+        if store.unfinished(self.conductor.me.id).await?.is_empty() {
+            store.forget(self.conductor.me.id).await?;
+        }
+        Ok(())
+    }
+}

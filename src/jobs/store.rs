@@ -1,0 +1,326 @@
+//! The jobs' metadata in SQL, over the OLTP engine.
+
+use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::instance::Identity;
+use super::{Job, State, Timings};
+use crate::engine::bulk::Backend;
+use crate::engine::oltp::{Oltp, Param};
+use crate::error::DatabaseError;
+
+const COLUMNS: &str = "id, table_name, state, reason, format, mode, rows_received, rows_loaded, rows_rejected, bytes_received, \
+     bytes_decoded, timings_ms, error, \
+     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
+     to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+
+/// Which jobs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// only those in this state
+    pub state: Option<State>,
+    /// only those of this table: `schema.name`, or `name` in `public`
+    pub table: Option<String>,
+    /// only those older than this one
+    pub before: Option<Uuid>,
+    /// at most so many
+    pub limit: u32,
+}
+
+/// A job that is not at its end although nobody works on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Orphan {
+    pub(super) id: Uuid,
+    pub(super) backend: Backend,
+}
+
+/// What a running load has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) rows_received: u64,
+    pub(super) rows_loaded: u64,
+    pub(super) bytes_received: u64,
+    pub(super) timings: Timings,
+}
+
+/// The jobs' metadata.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    oltp: Oltp,
+}
+
+impl Store {
+    pub(super) fn new(oltp: Oltp) -> Store {
+        Store { oltp }
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
+        self.oltp.query("SELECT 1", &[]).await.map(|_| ())
+    }
+
+    pub(super) async fn create(
+        &self,
+        id: Uuid,
+        instance: Uuid,
+        table: &str,
+        format: &str,
+        mode: &str,
+        backend: Backend,
+    ) -> Result<Job, DatabaseError> {
+        let sql = format!(
+            "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start) \
+             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7) RETURNING {COLUMNS}"
+        );
+        let params: [Param<'_>; 7] = [
+            (&id, Type::UUID),
+            (&instance, Type::UUID),
+            (&table, Type::TEXT),
+            (&format, Type::TEXT),
+            (&mode, Type::TEXT),
+            (&backend.pid, Type::INT4),
+            (&backend.start_micros, Type::INT8),
+        ];
+        let rows = self.oltp.query(&sql, &params).await?;
+        one(&rows)?.ok_or_else(|| vanished(id))
+    }
+
+    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Job>, DatabaseError> {
+        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1");
+        one(&self.oltp.query(&sql, &[(&id, Type::UUID)]).await?)
+    }
+
+    pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Job>, DatabaseError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pgsluice.jobs \
+             WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR table_name = ANY (ARRAY[$2, 'public.' || $2])) \
+               AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4"
+        );
+        let state = filter.state.map(State::name);
+        let limit = i64::from(filter.limit);
+        let params: [Param<'_>; 4] =
+            [(&state, Type::TEXT), (&filter.table, Type::TEXT), (&filter.before, Type::UUID), (&limit, Type::INT8)];
+        let rows = self.oltp.query(&sql, &params).await?;
+        rows.iter().map(|row| Ok(job(row)?)).collect()
+    }
+
+    /// running → committing; false when the job is no longer running, so that the load must not commit.
+    pub(super) async fn committing(&self, id: Uuid, xid: &str) -> Result<bool, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "UPDATE pgsluice.jobs SET state = 'committing', xid = $2 \
+                 WHERE id = $1 AND state = 'running' AND NOT cancel_requested RETURNING id",
+                &[(&id, Type::UUID), (&xid, Type::TEXT)],
+            )
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// committing → committed; from `running` too, for recovery, should the metadata lag behind the ledger.
+    pub(super) async fn committed(&self, id: Uuid, counts: Counts) -> Result<Job, DatabaseError> {
+        let final_state = (State::Committed, None, None);
+        let job = self.finish(id, &["committing", "running"], final_state, counts).await?;
+        job.ok_or_else(|| vanished(id))
+    }
+
+    /// running or committing → failed or cancelled; `None` when the job had already ended otherwise.
+    pub(super) async fn ended(
+        &self,
+        id: Uuid,
+        state: State,
+        reason: &str,
+        error: &Value,
+        counts: Counts,
+    ) -> Result<Option<Job>, DatabaseError> {
+        let final_state = (state, Some(reason), Some(error));
+        self.finish(id, &["running", "committing"], final_state, counts).await
+    }
+
+    async fn finish(
+        &self,
+        id: Uuid,
+        from: &[&str],
+        (state, reason, error): (State, Option<&str>, Option<&Value>),
+        counts: Counts,
+    ) -> Result<Option<Job>, DatabaseError> {
+        // Recovery knows no counts of a load that died with its instance: what was last reported stays.
+        let sql = format!(
+            "UPDATE pgsluice.jobs SET state = $3, reason = $4, error = $5, finished_at = clock_timestamp(), \
+                rows_received = greatest(rows_received, $6), rows_loaded = $7, \
+                bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $8), \
+                timings_ms = CASE WHEN $9::jsonb ->> 'total' = '0' THEN timings_ms ELSE $9 END \
+             WHERE id = $1 AND state = ANY ($2) RETURNING {COLUMNS}"
+        );
+        let rows_loaded = if state == State::Committed { counts.rows_loaded } else { 0 };
+        let params: [Param<'_>; 9] = [
+            (&id, Type::UUID),
+            (&from, Type::TEXT_ARRAY),
+            (&state.name(), Type::TEXT),
+            (&reason, Type::TEXT),
+            (&error, Type::JSONB),
+            (&(counts.rows_received as i64), Type::INT8),
+            (&(rows_loaded as i64), Type::INT8),
+            (&(counts.bytes_received as i64), Type::INT8),
+            (&timings_json(counts.timings), Type::JSONB),
+        ];
+        one(&self.oltp.query(&sql, &params).await?)
+    }
+
+    /// Writes down how far a running load is, for whoever asks another instance.
+    pub(super) async fn report(&self, id: Uuid, counts: Counts) -> Result<(), DatabaseError> {
+        let params: [Param<'_>; 4] = [
+            (&id, Type::UUID),
+            (&(counts.rows_received as i64), Type::INT8),
+            (&(counts.bytes_received as i64), Type::INT8),
+            (&timings_json(counts.timings), Type::JSONB),
+        ];
+        self.oltp
+            .query(
+                "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $3, timings_ms = $4 \
+                 WHERE id = $1 AND state = 'running'",
+                &params,
+            )
+            .await
+            .map(|_| ())
+    }
+
+    /// Asks whichever instance runs the job to stop it; false when it is not running.
+    pub(super) async fn request_cancel(&self, id: Uuid) -> Result<bool, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "UPDATE pgsluice.jobs SET cancel_requested = true WHERE id = $1 AND state = 'running' RETURNING id",
+                &[(&id, Type::UUID)],
+            )
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Jobs of this instance that somebody wants stopped.
+    pub(super) async fn cancel_requests(&self, instance: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "SELECT id FROM pgsluice.jobs WHERE instance = $1 AND state = 'running' AND cancel_requested",
+                &[(&instance, Type::UUID)],
+            )
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Says that this instance lives.
+    pub(super) async fn heartbeat(&self, me: &Identity) -> Result<(), DatabaseError> {
+        let params: [Param<'_>; 4] = [(&me.id, Type::UUID), (&me.host, Type::TEXT), (&me.pid, Type::INT4), (&me.process_start, Type::INT8)];
+        self.oltp
+            .query(
+                "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
+                &params,
+            )
+            .await
+            .map(|_| ())
+    }
+
+    /// Every other instance, and whether it has been silent for longer than its lease.
+    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<Vec<(Identity, bool)>, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
+                 FROM pgsluice.instances WHERE id <> $1",
+                &[(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let identity = Identity {
+                    id: row.try_get(0)?,
+                    host: row.try_get(1)?,
+                    pid: row.try_get(2)?,
+                    process_start: row.try_get(3)?,
+                };
+                Ok((identity, row.try_get(4)?))
+            })
+            .collect()
+    }
+
+    /// Forgets a dead instance of which every job has been resolved.
+    pub(super) async fn forget(&self, instance: Uuid) -> Result<(), DatabaseError> {
+        self.oltp
+            .query("DELETE FROM pgsluice.instances WHERE id = $1", &[(&instance, Type::UUID)])
+            .await
+            .map(|_| ())
+    }
+
+    /// The jobs of an instance that are not at their end.
+    pub(super) async fn unfinished(&self, instance: Uuid) -> Result<Vec<Orphan>, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "SELECT id, backend_pid, backend_start FROM pgsluice.jobs \
+                 WHERE instance = $1 AND state IN ('running', 'committing')",
+                &[(&instance, Type::UUID)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let backend = Backend { pid: row.try_get(1)?, start_micros: row.try_get(2)? };
+                Ok(Orphan { id: row.try_get(0)?, backend })
+            })
+            .collect()
+    }
+
+    /// Instances that are on no list and still have open jobs: taken for dead and forgotten, then back for a moment.
+    pub(super) async fn unknown_instances(&self, me: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
+        let rows = self
+            .oltp
+            .query(
+                "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
+                   AND instance NOT IN (SELECT id FROM pgsluice.instances)",
+                &[(&me, Type::UUID)],
+            )
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+}
+
+fn vanished(id: Uuid) -> DatabaseError {
+    DatabaseError {
+        message: format!("the row of job {id} is gone or has moved on"),
+        ..DatabaseError::default()
+    }
+}
+
+fn timings_json(timings: Timings) -> Value {
+    serde_json::to_value(timings).unwrap_or_default()
+}
+
+fn one(rows: &[Row]) -> Result<Option<Job>, DatabaseError> {
+    Ok(rows.first().map(job).transpose()?)
+}
+
+fn job(row: &Row) -> Result<Job, tokio_postgres::Error> {
+    let count = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
+    let state: String = row.try_get(2)?;
+    let timings: Option<Value> = row.try_get(11)?;
+    Ok(Job {
+        id: row.try_get(0)?,
+        table: row.try_get(1)?,
+        // The table's own CHECK allows no other names.
+        state: State::from_name(&state).unwrap_or(State::Running),
+        reason: row.try_get(3)?,
+        format: row.try_get(4)?,
+        mode: row.try_get(5)?,
+        rows_received: count(6)?,
+        rows_loaded: count(7)?,
+        rows_rejected: count(8)?,
+        bytes_received: count(9)?,
+        bytes_decoded: count(10)?,
+        timings_ms: timings.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
+        error: row.try_get(12)?,
+        created_at: row.try_get(13)?,
+        finished_at: row.try_get(14)?,
+    })
+}

@@ -121,7 +121,7 @@ pub enum TableError {
     /// Several tables go by that name.
     #[error("the name {0:?} fits more than one table: write it as schema.name")]
     Ambiguous(String),
-    /// The role may not insert.
+    /// The role may not insert; a grant on single columns does not allow the lock that a load takes on the table.
     #[error("the service's role has no INSERT privilege on {0}")]
     Forbidden(String),
     /// COPY cannot load it.

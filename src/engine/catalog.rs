@@ -7,8 +7,11 @@ use super::quote_identifier;
 use crate::encode::{Dialect, Kind};
 use crate::error::{DatabaseError, TableError};
 
-/// Schemas that are nobody's data.
-const RESERVED_SCHEMAS: [&str; 3] = ["pgsluice", "pg_catalog", "information_schema"];
+/// What no load may write: the system's tables, and our own.
+fn is_reserved(schema: &str, name: &str) -> bool {
+    let own = ["jobs", "instances", "ledger", "metadata_migrations", "target_migrations"];
+    matches!(schema, "pg_catalog" | "information_schema") || schema == "pgsluice" && own.contains(&name)
+}
 
 /// A table as it stands. Two look-ups that are equal mean that nothing of importance to a load has changed in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,10 @@ impl Table {
 /// # Errors
 /// See [`TableError`]: not there, ambiguous, not for this role, or not a thing that COPY can load.
 pub async fn find(client: &Client, name: &str) -> Result<Table, TableError> {
+    // No name in PostgreSQL holds a NUL, and no text sent to it may.
+    if name.contains('\0') {
+        return Err(TableError::NotFound(name.to_owned()));
+    }
     let rows = client
         .query_typed(
             "SELECT c.oid, n.nspname::text, c.relname::text \
@@ -91,7 +98,7 @@ pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableEr
     let facts = client
         .query_typed_opt(
             "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
-                    pg_catalog.has_table_privilege(c.oid, 'INSERT') OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT'), \
+                    pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
                     pg_catalog.row_security_active(c.oid), \
                     c.relkind = 'p' OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 7 = 7), \
                     upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
@@ -121,7 +128,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
         dialect: Dialect { time_zone_is_utc: get_flag(6)? },
     };
     let shown = table.display_name();
-    if RESERVED_SCHEMAS.contains(&table.schema.as_str()) {
+    if is_reserved(&table.schema, &table.name) {
         return Err(TableError::NotFound(shown));
     }
     let relkind = get_text(2)?;

@@ -12,8 +12,11 @@ use std::process::Command;
 
 use crate::config;
 
-/// Database and superuser of the cluster.
-pub const NAME: &str = "pgsluice";
+/// The cluster's database.
+const DATABASE: &str = "pgsluice";
+/// The cluster's superuser. Not named like the database: `search_path` begins with the schema of the user's name, and `pgsluice` is where
+/// the service keeps its own tables.
+const SUPERUSER: &str = "postgres";
 
 /// `sockaddr_un` holds 108 bytes, with the name that PostgreSQL adds and a NUL.
 const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.5432.lock".len();
@@ -116,7 +119,7 @@ impl Cluster {
                 _ => format!("%{byte:02X}"),
             })
             .collect();
-        format!("postgresql://{NAME}@{host}:5432/{NAME}")
+        format!("postgresql://{SUPERUSER}@{host}:5432/{DATABASE}")
     }
 
     /// Stops the server: sessions are ended, nothing committed is lost.
@@ -138,7 +141,7 @@ impl Layout {
         make_dir(&fresh, 0o700, self.owner)?;
         let mut initdb = self.program("initdb");
         initdb
-            .args(["--username", NAME, "--encoding", "UTF8", "--locale", "C"])
+            .args(["--username", SUPERUSER, "--encoding", "UTF8", "--locale", "C"])
             .args(["--auth-local", "trust", "--auth-host", "reject", "--pgdata"])
             .arg(&fresh);
         run("initdb", initdb)?;
@@ -192,7 +195,7 @@ impl Layout {
     fn create_database(&self) -> Result<(), EmbeddedError> {
         let mut createdb = self.program("createdb");
         createdb.arg("--host").arg(&self.sockets);
-        createdb.args(["--port", "5432", "--username", NAME, NAME]);
+        createdb.args(["--port", "5432", "--username", SUPERUSER, DATABASE]);
         match run("createdb", createdb) {
             Err(EmbeddedError::Program { output, .. }) if output.contains("already exists") => Ok(()),
             other => other,

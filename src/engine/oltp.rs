@@ -55,15 +55,15 @@ impl Oltp {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
         let client = self.pool.get().await.map_err(pool_error)?;
         let within = self.settings.command_timeout;
-        match tokio::time::timeout(within, client.query_typed(sql, params)).await {
-            Ok(rows) => Ok(rows?),
-            Err(_) => {
-                // Its answer may still come: nobody else must get this connection.
-                drop(deadpool_postgres::Object::take(client));
-                let seconds = within.as_secs();
-                Err(unreachable(format!("no answer to a query within {seconds} s")))
-            }
+        if let Ok(rows) = tokio::time::timeout(within, client.query_typed(sql, params)).await {
+            return Ok(rows?);
         }
+        // Its answer may still come, so nobody else may get this connection; and the server need not go on.
+        let cancel = client.cancel_token();
+        drop(deadpool_postgres::Object::take(client));
+        let _ = tokio::time::timeout(within, cancel.cancel_query(NoTls)).await;
+        let seconds = within.as_secs();
+        Err(unreachable(format!("no answer to a query within {seconds} s")))
     }
 }
 

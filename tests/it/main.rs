@@ -1,2 +1,17 @@
-//! Black-box tests.
-fn main() {}
+//! Black-box tests: the real binary, a real PostgreSQL, real clients. One file per promise.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod cancel;
+mod clients;
+mod copy_equivalence;
+mod crash;
+mod edge;
+mod embedded;
+mod jobs;
+mod layering;
+mod loads;
+mod openapi;
+mod slow;
+mod support;

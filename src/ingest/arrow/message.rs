@@ -7,6 +7,8 @@ use crate::error::{DataError, Position};
 
 const MAGIC: &[u8; 8] = b"ARROW1\0\0";
 const CONTINUATION: [u8; 4] = [0xFF; 4];
+/// Messages are aligned to 8 bytes, by some writers to 64.
+const ALIGNMENT_MAX: u64 = 64;
 /// Of a file: the footer's length and the magic once more.
 const FILE_END_BYTES: usize = 4 + 6;
 /// Room for a schema of 1,600 columns with long names; the footer of a file with a million batches fits as well.
@@ -114,6 +116,10 @@ impl Framer {
                 self.message_offset = self.offset - 4;
                 match part.as_slice() {
                     word if word == CONTINUATION => self.expect(State::Length, 4),
+                    // Some writers fill up after the magic until the first message is aligned.
+                    [0, 0, 0, 0] if self.container == Container::File && self.offset <= ALIGNMENT_MAX => {
+                        self.expect(State::Continuation, 4);
+                    }
                     word => return Err(self.not_arrow(word)),
                 }
             }
@@ -182,12 +188,22 @@ impl Framer {
         match self.state {
             State::Ended if self.pending.is_empty() => Ok(()),
             State::Footer => self.check_footer(),
+            State::Magic | State::Continuation if self.offset < 4 && !self.begins_well() => Err(self.not_arrow(self.pending.as_slice())),
             _ => {
                 self.message_offset = self.offset;
                 let reason = "the Arrow data is cut short: no end-of-stream marker";
                 Err(DataError::malformed("truncated-arrow", reason, self.position()))
             }
         }
+    }
+
+    /// What has come so far may be the beginning of an Arrow body.
+    fn begins_well(&self) -> bool {
+        let expected: &[u8] = match self.state {
+            State::Magic => MAGIC,
+            _ => &CONTINUATION,
+        };
+        expected.starts_with(self.pending.as_slice())
     }
 
     fn check_footer(&self) -> Result<(), DataError> {
@@ -242,12 +258,18 @@ impl Framer {
     }
 }
 
-/// Holds a batch to its limit before it is decoded: compressed buffers say how large they will be, and rows need not have bytes.
-pub(super) fn check_decoded_size(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<(), DataError> {
-    let decoded = match batch.compression() {
-        Some(_) => decompressed_bytes(batch, body),
-        None => body.len(),
-    };
+/// Holds a batch to its limit before it is decoded: its buffers lie in the body, compressed ones say how large they will be, and rows
+/// need not have bytes.
+pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<(), DataError> {
+    let compressed = batch.compression().is_some();
+    let mut decoded = 0usize;
+    for buffer in batch.buffers().unwrap_or_default() {
+        let bytes = decoded_bytes(buffer, body, compressed).ok_or_else(|| {
+            let reason = "a buffer lies outside of its message";
+            DataError::malformed("malformed-arrow", reason, Position::default())
+        })?;
+        decoded = decoded.saturating_add(bytes);
+    }
     let rows = usize::try_from(batch.length()).unwrap_or(usize::MAX);
     if decoded > limit || rows > decoded.saturating_mul(8).saturating_add(FREE_ROWS) {
         return Err(DataError::TooLarge { what: "a decoded Arrow record batch", limit, position: Position::default() });
@@ -255,16 +277,17 @@ pub(super) fn check_decoded_size(batch: RecordBatch<'_>, body: &Buffer, limit: u
     Ok(())
 }
 
-/// Each compressed buffer begins with its decompressed length; -1 says that it is not compressed after all.
-fn decompressed_bytes(batch: RecordBatch<'_>, body: &Buffer) -> usize {
-    let mut total = 0usize;
-    for buffer in batch.buffers().unwrap_or_default() {
-        let start = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-        let declared = body.as_slice().get(start..).and_then(|bytes| bytes.first_chunk::<8>());
-        let declared = declared.map_or(0, |word| i64::from_le_bytes(*word));
-        let plain = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
-        let bytes = if buffer.length() == 0 { 0 } else { usize::try_from(declared).unwrap_or(plain) };
-        total = total.saturating_add(bytes);
+/// How large a buffer is once it is decoded; `None` when it is not in the body. A compressed buffer begins with its decompressed length;
+/// -1 says that it is not compressed after all.
+fn decoded_bytes(buffer: &arrow::ipc::Buffer, body: &Buffer, compressed: bool) -> Option<usize> {
+    let start = usize::try_from(buffer.offset()).ok()?;
+    let length = usize::try_from(buffer.length()).ok()?;
+    let bytes = body.as_slice().get(start..)?.get(..length)?;
+    match bytes.first_chunk::<8>() {
+        Some(word) if compressed => match i64::from_le_bytes(*word) {
+            -1 => Some(length),
+            declared => Some(usize::try_from(declared).unwrap_or(usize::MAX)),
+        },
+        _ => Some(length),
     }
-    total
 }

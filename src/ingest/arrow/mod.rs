@@ -22,7 +22,7 @@ use arrow::ipc::{Message, MessageHeader};
 use arrow::util::display::array_value_to_string;
 
 pub use self::message::Container;
-use self::message::{Framer, Part, check_decoded_size};
+use self::message::{Framer, Part, check_batch};
 use super::rows::{Halt, Rows, Target, resolve};
 use super::segment::Origin;
 use crate::error::{DataError, Position};
@@ -72,7 +72,7 @@ impl Decoder {
                 let batch = message.header_as_dictionary_batch();
                 let batch = batch.ok_or_else(|| self.malformed("a dictionary is missing"))?;
                 if let Some(data) = batch.data() {
-                    check_decoded_size(data, body, self.message_bytes_max)?;
+                    check_batch(data, body, self.message_bytes_max)?;
                 }
                 let (schema, dictionaries) = (Arc::clone(schema), &mut self.dictionaries);
                 let read = || read_dictionary(body, batch, &schema, dictionaries, &version);
@@ -81,7 +81,7 @@ impl Decoder {
             (MessageHeader::RecordBatch, Some(schema)) => {
                 let batch = message.header_as_record_batch();
                 let batch = batch.ok_or_else(|| self.malformed("a record batch is missing"))?;
-                check_decoded_size(batch, body, self.message_bytes_max)?;
+                check_batch(batch, body, self.message_bytes_max)?;
                 let schema = Arc::clone(schema);
                 let read = || read_record_batch(body, batch, schema, &self.dictionaries, None, &version);
                 let batch = guarded(read).map_err(|reason| self.malformed(reason))?;

@@ -1,0 +1,150 @@
+//! A good body is loaded, whole, and its job says so.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::datatypes::Int8Type;
+
+use crate::support::arrow::{FILE, STREAM, file, stream};
+use crate::support::{World, run};
+
+#[tokio::test]
+async fn csv_with_a_header_in_any_order_of_columns() {
+    let world = World::new().await;
+    world
+        .db
+        .sql("CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(10,2) DEFAULT 9.5, note text)")
+        .await;
+    let answer = world.load_csv("public.t", "note,id,name\n\"\",1,Zoë\n,2,\"a, \"\"b\"\"\"\n").await;
+    let job = answer.committed(2);
+    assert_eq!(job["table"], "public.t");
+    assert_eq!(job["bytes_received"], 37);
+    assert_eq!(answer.headers["location"].to_str().unwrap(), format!("/v1/jobs/{}", job["id"].as_str().unwrap()));
+    let rows = world
+        .db
+        .texts("SELECT format('%s|%s|%s|%s', id, name, amount, coalesce(note, 'NULL')) FROM t ORDER BY id")
+        .await;
+    assert_eq!(rows, [Some("1|Zoë|9.50|".to_owned()), Some("2|a, \"b\"|9.50|NULL".to_owned())]);
+}
+
+#[tokio::test]
+async fn csv_options_of_copy() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a text, b text)").await;
+    let options = "t?header=absent&columns=b,a&delimiter=%3B&quote='&escape=%5C&null=NULL";
+    world.load_csv(options, "NULL;'it\\'s'\r\n'NULL';\r\n").await.committed(2);
+    let rows = world.db.texts("SELECT format('%s|%s', coalesce(a, '-'), coalesce(b, '-')) FROM t ORDER BY 1").await;
+    assert_eq!(rows, [Some("it's|-".to_owned()), Some("|NULL".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_a_missing_last_newline_and_a_chunked_body() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a int, b text)").await;
+    let pieces = ["\u{feff}", "a", ",b\n1,", "\"x\ny\"", "\n2,z"];
+    let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces.map(Ok::<_, std::io::Error>)));
+    world.load_csv("t", body).await.committed(2);
+    assert_eq!(world.db.count("t WHERE b = E'x\\ny' OR b = 'z'").await, 2);
+}
+
+#[tokio::test]
+async fn a_load_of_many_segments_is_whole() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int8, filler text)").await;
+    let mut body = String::from("id,filler\n");
+    for id in 0..400_000 {
+        body.push_str(&format!("{id},{id:0100}\n"));
+    }
+    world.load_csv("t", body).await.committed(400_000);
+    let sums = world.db.texts("SELECT format('%s %s', sum(id), count(DISTINCT id)) FROM t").await;
+    assert_eq!(sums[0].as_deref(), Some("79999800000 400000"));
+}
+
+#[tokio::test]
+async fn a_single_copy_fires_statement_triggers_once() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a text); CREATE TABLE fired (n int)").await;
+    world
+        .db
+        .sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO fired VALUES (1); RETURN NULL; END'")
+        .await;
+    world.db.sql("CREATE TRIGGER f AFTER INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION f()").await;
+    let body = format!("a\n{}", format!("{}\n", "x".repeat(999)).repeat(30_000));
+    world.load_csv("t?segments=one", body).await.committed(30_000);
+    assert_eq!(world.db.count("fired").await, 1);
+}
+
+#[tokio::test]
+async fn partitions_triggers_and_names_that_need_quoting() {
+    let world = World::new().await;
+    world.db.sql(r#"CREATE SCHEMA "My Schema"; CREATE TABLE "My Schema"."a ""b" ("Col;1" int NOT NULL, "sel ect" text) PARTITION BY LIST ("Col;1")"#).await;
+    world.db.sql(r#"CREATE TABLE p1 PARTITION OF "My Schema"."a ""b" FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF "My Schema"."a ""b" DEFAULT"#).await;
+    world.load_csv("My%20Schema.a%20%22b", "sel ect,Col;1\nx,1\ny,2\n").await.committed(2);
+    assert_eq!((world.db.count("p1").await, world.db.count("p2").await), (1, 1));
+
+    world.db.sql("CREATE TABLE filled (a int NOT NULL, b int)").await;
+    world
+        .db
+        .sql("CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.a := coalesce(NEW.a, 7); RETURN NEW; END'")
+        .await;
+    world
+        .db
+        .sql("CREATE TRIGGER fill BEFORE INSERT ON filled FOR EACH ROW EXECUTE FUNCTION fill()")
+        .await;
+    world.load_csv("filled", "a,b\n,1\n").await.committed(1);
+    assert_eq!(world.db.count("filled WHERE a = 7").await, 1);
+}
+
+fn sample() -> RecordBatch {
+    let dictionary: DictionaryArray<Int8Type> = [Some("red"), None, Some("red")].into_iter().collect();
+    let column = |name: &str, array: ArrayRef| (name.to_owned(), array, true);
+    RecordBatch::try_from_iter_with_nullable([
+        column("i4", Arc::new(Int64Array::from(vec![Some(1), None, Some(-2_147_483_648)]))),
+        column("f8", Arc::new(Float64Array::from(vec![0.1, f64::NEG_INFINITY, -0.0]))),
+        column("num", Arc::new(Decimal128Array::from(vec![12_345, -1, 0]).with_precision_and_scale(15, 2).unwrap())),
+        column("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1]))),
+        column("day", Arc::new(Date32Array::from(vec![0, 19_000, -1]))),
+        column("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1, -1]).with_timezone("Europe/Berlin"))),
+        column("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
+        column("color", Arc::new(dictionary)),
+        column(
+            "raw",
+            Arc::new(FixedSizeBinaryArray::try_from_iter([[0u8; 3], [255; 3], [7; 3]].into_iter()).unwrap()),
+        ),
+        column("js", Arc::new(StringArray::from(vec!["{\"a\": 1}", "[]", "null"]))),
+        column("small", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+    ])
+    .unwrap()
+}
+
+#[tokio::test]
+async fn arrow_streams_and_files_of_several_batches() {
+    let world = World::new().await;
+    let columns = "i4 int, f8 float8, num numeric(15,2), big numeric, day date, at timestamptz, flag bool, color varchar(3), raw bytea, js jsonb, small float8";
+    world.db.sql(&format!("CREATE TABLE s ({columns}); CREATE TABLE f ({columns})")).await;
+    let batches = [sample(), sample().slice(1, 0), sample().slice(1, 2)];
+    world.load("s", STREAM, stream(&batches)).await.committed(5);
+    world.load("f", FILE, file(&batches)).await.committed(5);
+    assert_eq!(world.db.count("(TABLE s EXCEPT ALL TABLE f) x").await, 0);
+    let first =
+        "SELECT format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', i4, f8, num, big, day, at AT TIME ZONE 'UTC', flag, color, raw, js) FROM f LIMIT 1";
+    assert_eq!(
+        world.db.texts(first).await[0].as_deref(),
+        Some("1|0.1|123.45|18446744073709551615|1970-01-01|1970-01-01 00:00:00|t|red|\\x000000|{\"a\": 1}")
+    );
+    assert_eq!(world.db.count("s WHERE i4 IS NULL AND color IS NULL AND f8 = '-infinity'").await, 2);
+}
+
+#[tokio::test]
+async fn psql_sees_the_rows_and_the_ledger_has_the_load() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a int)").await;
+    let answer = world.load_csv("t", "a\n1\n2\n3\n").await;
+    let id = answer.committed(3)["id"].as_str().unwrap();
+    let ledger = format!("SELECT rows FROM pgsluice.ledger WHERE job_id = '{id}'");
+    let mut psql = std::process::Command::new("psql");
+    assert_eq!(run(psql.args(["-XAtqc", &ledger, &world.db.url])).trim(), "3");
+}

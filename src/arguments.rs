@@ -68,7 +68,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_BULK_SLOTS", default_value_t = 4, value_parser = positive())]
     bulk_slots: u32,
     /// How long a load waits for a slot, in milliseconds
-    #[arg(long, env = "PGSLUICE_BULK_SLOT_WAIT_MS", default_value_t = 1000, value_name = "MS")]
+    #[arg(long, env = "PGSLUICE_BULK_SLOT_WAIT_MS", default_value_t = 500, value_name = "MS")]
     bulk_slot_wait_ms: u64,
     /// How long connecting to a database may take, in seconds
     #[arg(long, env = "PGSLUICE_CONNECT_TIMEOUT", default_value_t = 10, value_name = "SECONDS")]

@@ -85,10 +85,10 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Cancellati
     migrate_both(&metadata, &target).await?;
     let bulk = Bulk::new(serve.bulk(target))?;
     let oltp = Oltp::new(serve.oltp(metadata))?;
-    let conductor = Conductor::new(bulk, oltp, serve.limits());
+    let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
-    housekeeper.round().await;
+    housekeeper.begin().await;
     let listener = TcpListener::bind(serve.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", serve.listen))?;
     let address = listener.local_addr()?;

@@ -12,6 +12,7 @@ CREATE TABLE pgsluice.instances (
 CREATE TABLE pgsluice.jobs (
     id               uuid PRIMARY KEY,  -- version 7: newer jobs sort later
     instance         uuid NOT NULL,
+    target           uuid NOT NULL,     -- the id of the database that the rows go to
     table_name       text NOT NULL,
     state            text NOT NULL CHECK (state IN ('running', 'committing', 'committed', 'failed', 'cancelled')),
     format           text NOT NULL,

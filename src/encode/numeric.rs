@@ -256,13 +256,14 @@ fn long_decimal(negative: bool, text: &[u8], limit: Option<(u16, i16)>, out: &mu
     let zeros = digits.iter().take_while(|digit| **digit == 0).count();
     let digits = &digits[zeros..];
     let point = point - zeros as i64;
-    if digits.is_empty() {
-        let dscale = scale.min(DSCALE_MAX) as u16;
-        write_groups(false, 0, dscale, &[], out);
+    if digits.is_empty() && scale <= DSCALE_MAX {
+        write_groups(false, 0, scale as u16, &[], out);
         return Ok(());
     }
-    check_limit(point.max(0), limit)?;
-    if scale > DSCALE_MAX || point.abs() > EXPONENT_MAX {
+    if !digits.is_empty() {
+        check_limit(point.max(0), limit)?;
+    }
+    if digits.is_empty() || scale > DSCALE_MAX || point.abs() > EXPONENT_MAX {
         return Err(FieldError::NotMine);
     }
     let weight = (point + 3).div_euclid(4) - 1;

@@ -40,6 +40,12 @@ impl RowWriter {
         self.out.truncate(self.row_start);
     }
 
+    /// Bytes of the row begun last, so far.
+    #[inline]
+    pub fn row_bytes(&self) -> usize {
+        self.out.len() - self.row_start
+    }
+
     /// Bytes written and not yet taken.
     #[inline]
     pub fn len(&self) -> usize {

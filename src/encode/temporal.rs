@@ -130,13 +130,8 @@ fn take_date(text: &[u8]) -> Result<Option<(i32, &[u8])>, FieldError> {
         return Err(FieldError::NotMine);
     };
     let (day, rest) = take_number(rest).ok_or(FieldError::NotMine)?;
-    // "BC" and the like may follow and change the year.
-    if rest.first().is_some_and(u8::is_ascii_alphanumeric) && rest[0] != b'T' {
-        return Err(FieldError::NotMine);
-    }
     if year == 0 || !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
-        let shown = String::from_utf8_lossy(text);
-        return Err(FieldError::refused("22008", format!("date/time field value out of range: \"{shown}\"")));
+        return Err(out_of_range(text, rest));
     }
     Ok(Some((days_from_civil(year, month, day), rest)))
 }
@@ -157,17 +152,26 @@ fn take_time(text: &[u8]) -> Result<(i64, &[u8]), FieldError> {
         }
         _ => (0, 0, rest),
     };
-    // 24:00:00 is the end of the day; a 60th second rolls over in a way that is the server's business.
-    if second == 60 || (hour == 24 && minute == 0 && second == 0 && micros > 0) {
+    // 24:00:00 is the end of the day; a 60th second rolls over in a way that is the server's business; "45:30.5" are minutes.
+    if second == 60 || rest.starts_with(b".") || (hour == 24 && minute == 0 && second == 0 && micros > 0) {
         return Err(FieldError::NotMine);
     }
     let end_of_day = hour == 24 && minute == 0 && second == 0;
     if (hour > 23 && !end_of_day) || minute > 59 || second > 59 {
-        let shown = String::from_utf8_lossy(text);
-        return Err(FieldError::refused("22008", format!("date/time field value out of range: \"{shown}\"")));
+        return Err(out_of_range(text, rest));
     }
     let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
     Ok((seconds * SECOND_MICROS + micros, rest))
+}
+
+/// Only where nothing follows that could change the meaning of what was read (an era, a name), it can be refused.
+#[cold]
+fn out_of_range(text: &[u8], rest: &[u8]) -> FieldError {
+    if rest.iter().any(u8::is_ascii_alphabetic) && !rest.starts_with(b"T") {
+        return FieldError::NotMine;
+    }
+    let shown = String::from_utf8_lossy(text);
+    FieldError::refused("22008", format!("date/time field value out of range: \"{shown}\""))
 }
 
 /// `ParseFractionalSecond`: up to six digits are exact; beyond, the server goes through a double and so do we.
@@ -180,6 +184,8 @@ fn take_fraction(text: &[u8]) -> Result<(i64, &[u8]), FieldError> {
     let (fraction, rest) = tail.split_at(length);
     match length {
         0 => Err(FieldError::NotMine),
+        // The server's own work buffer has an end somewhere.
+        40.. => Err(FieldError::NotMine),
         1..=6 => {
             let value = digits(fraction).ok_or(FieldError::NotMine)?;
             Ok((i64::from(value) * 10i64.pow(6 - length as u32), rest))

@@ -15,6 +15,8 @@ use super::{connection_config, unreachable};
 use crate::config;
 use crate::error::{DatabaseError, SlotError};
 
+/// How long an idle connection may take to answer before it is given up.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a thrown-away connection's cancel request may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -79,6 +81,11 @@ impl Bulk {
         self.0.settings.lock_timeout
     }
 
+    /// How long the target database may take to answer what a load has to know before it begins.
+    pub fn answer_timeout(&self) -> Duration {
+        self.0.settings.connect_timeout
+    }
+
     /// Waits a short while for a slot.
     ///
     /// # Errors
@@ -98,7 +105,8 @@ impl Bulk {
     pub async fn connect(&self, slot: Slot) -> Result<Connection, DatabaseError> {
         while let Some(session) = self.take_idle() {
             // The server may have restarted since: ask before the load relies on it.
-            if !session.client.is_closed() && session.client.batch_execute("").await.is_ok() {
+            let ping = tokio::time::timeout(PING_TIMEOUT, session.client.batch_execute(""));
+            if !session.client.is_closed() && matches!(ping.await, Ok(Ok(()))) {
                 return Ok(self.connection(session, Some(slot)));
             }
         }
@@ -166,7 +174,7 @@ impl Connection {
         self.session.as_ref().expect("a live connection").backend
     }
 
-    /// Gives the connection back after a commit, for the next load.
+    /// Gives the connection back, after a commit or where nothing was begun, for the next load.
     pub fn release(mut self) {
         if let Some(session) = self.session.take()
             && self.slot.is_some()
@@ -176,7 +184,8 @@ impl Connection {
         }
     }
 
-    /// Ends the server process of a dead instance; true once it is gone.
+    /// Ends the server process of a dead instance; true once it is gone. One of which this role may not see the start is not known to be
+    /// gone (and may not be ended either, which is an error).
     ///
     /// # Errors
     /// The database cannot be asked.
@@ -185,7 +194,7 @@ impl Connection {
             .client()
             .query_typed(
                 "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                 WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
+                 WHERE pid = $1 AND coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, $2) = $2",
                 &[(&backend.pid, Type::INT4), (&backend.start_micros, Type::INT8)],
             )
             .await?;

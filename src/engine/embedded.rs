@@ -30,6 +30,14 @@ pub enum EmbeddedError {
          (Debian: apt-get install postgresql), or pass --database-url"
     )]
     NoPrograms,
+    /// The cluster is of a version of which there are no programs here.
+    #[error("the embedded cluster was made by PostgreSQL {version}, and only these programs are here: {found:?}")]
+    Version {
+        /// the cluster's
+        version: String,
+        /// where programs of other versions are
+        found: Vec<PathBuf>,
+    },
     /// Another service uses this data directory.
     #[error("the data directory {0} is in use by another pgsluice")]
     InUse(PathBuf),
@@ -90,12 +98,12 @@ impl Cluster {
         make_dir(root, 0o755, None)?;
         let root = fs::canonicalize(root).map_err(|error| directory(root, error))?;
         let lock = lock(&root)?;
-        let programs = find_programs(&settings.search_path).ok_or(EmbeddedError::NoPrograms)?;
+        let data = root.join("cluster");
         let layout = Layout {
-            programs,
+            programs: find_programs(&settings.search_path, &data)?,
             sockets: socket_dir(&root, owner)?,
             log: root.join("postgresql.log"),
-            data: root.join("cluster"),
+            data,
             owner,
         };
         if !layout.data.join("PG_VERSION").exists() {
@@ -104,6 +112,7 @@ impl Cluster {
         if !layout.is_running() {
             layout.launch()?;
         }
+        layout.create_database()?;
         Ok(Cluster { layout, _lock: lock })
     }
 
@@ -144,7 +153,7 @@ impl Layout {
             .args(["--username", SUPERUSER, "--encoding", "UTF8", "--locale", "C"])
             .args(["--auth-local", "trust", "--auth-host", "reject", "--pgdata"])
             .arg(&fresh);
-        run("initdb", initdb)?;
+        run("initdb", initdb).map_err(|error| self.with_hint(error))?;
         let settings = format!(
             "\n# pgsluice: reachable through a unix socket only, sized for COPY\n\
              listen_addresses = ''\nunix_socket_permissions = 0700\nunix_socket_directories = '{}'\nport = 5432\n\
@@ -174,8 +183,18 @@ impl Layout {
             .args(["--wait", "--timeout", "60", "--log"])
             .arg(&self.log)
             .args(["--options", &format!("-c unix_socket_directories='{sockets}'")]);
-        run("pg_ctl start", start).map_err(|error| self.with_log(error))?;
-        self.create_database()
+        run("pg_ctl start", start).map_err(|error| self.with_log(error))
+    }
+
+    /// Root may go where the user that runs the server may not.
+    fn with_hint(&self, error: EmbeddedError) -> EmbeddedError {
+        match error {
+            EmbeddedError::Program { program, output } if self.owner.is_some() && output.contains("ermission denied") => {
+                let hint = "PostgreSQL runs as an unprivileged user, who must be able to enter every directory above --data-dir";
+                EmbeddedError::Program { program, output: format!("{output} ({hint})") }
+            }
+            other => other,
+        }
     }
 
     /// The server's own log says why it did not start; `pg_ctl` only says that it did not.
@@ -245,8 +264,22 @@ fn run(program: &'static str, mut command: Command) -> Result<(), EmbeddedError>
     Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&said).trim())))
 }
 
-/// The programs' directory: on PATH, else the newest of Debian's.
-fn find_programs(search_path: &OsStr) -> Option<PathBuf> {
+/// The programs' directory: on PATH, else the newest of Debian's; for a cluster that is there, of the version that made it.
+fn find_programs(search_path: &OsStr, data: &Path) -> Result<PathBuf, EmbeddedError> {
+    let found = program_dirs(search_path);
+    let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) else {
+        return found.into_iter().next().ok_or(EmbeddedError::NoPrograms);
+    };
+    let version = version.trim();
+    let fitting = found.iter().find(|dir| major_version(dir).as_deref() == Some(version));
+    match (fitting, found.is_empty()) {
+        (Some(dir), _) => Ok(dir.clone()),
+        (None, true) => Err(EmbeddedError::NoPrograms),
+        (None, false) => Err(EmbeddedError::Version { version: version.to_owned(), found }),
+    }
+}
+
+fn program_dirs(search_path: &OsStr) -> Vec<PathBuf> {
     let complete = |dir: &PathBuf| ["initdb", "pg_ctl", "postgres", "createdb"].iter().all(|name| dir.join(name).exists());
     let on_path = std::env::split_paths(search_path).map(|dir| fs::canonicalize(dir.join("pg_ctl")));
     let on_path = on_path.flatten().filter_map(|program| program.parent().map(Path::to_owned));
@@ -257,7 +290,16 @@ fn find_programs(search_path: &OsStr) -> Option<PathBuf> {
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     debian.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    on_path.chain(debian.into_iter().map(|(_, dir)| dir)).find(complete)
+    on_path.chain(debian.into_iter().map(|(_, dir)| dir)).filter(complete).collect()
+}
+
+/// `postgres (PostgreSQL) 15.18 (Debian …)` → `15`
+fn major_version(programs: &Path) -> Option<String> {
+    let output = Command::new(programs.join("postgres")).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    Some(number[..end].to_owned())
 }
 
 fn owner(settings: &config::Embedded) -> Result<Option<Owner>, EmbeddedError> {
@@ -283,11 +325,14 @@ fn user(name: &str) -> Option<Owner> {
     Some(Owner { uid: number("-u").filter(|uid| *uid != 0)?, gid: number("-g")? })
 }
 
-/// `run/` under the data directory, unless that path is too long for a socket: then one in the temporary directory, by a name that
+/// `run/` under the data directory, unless that path is too long for a socket or has characters that mean something in PostgreSQL's list
+/// of directories: then one in the temporary directory, by a name that
 /// follows from the data directory.
 fn socket_dir(root: &Path, owner: Option<Owner>) -> Result<PathBuf, EmbeddedError> {
     let near = root.join("run");
-    let dir = if near.as_os_str().len() <= SOCKET_DIR_BYTES_MAX {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+');
+    let usable = near.to_str().is_some_and(|path| path.len() <= SOCKET_DIR_BYTES_MAX && path.chars().all(plain));
+    let dir = if usable {
         near
     } else {
         use std::hash::{DefaultHasher, Hash, Hasher};

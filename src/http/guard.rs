@@ -26,7 +26,12 @@ pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next:
 }
 
 fn refuse(headers: &HeaderMap, only_loopback: bool) -> Option<Problem> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    // Of several, none.
+    let text = |name| {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next().and_then(|value| value.to_str().ok());
+        first.filter(|_| values.next().is_none())
+    };
     let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "foreign-origin", "Not from here", detail);
     let host = text(header::HOST);
     // A name that somebody points at 127.0.0.1 makes a browser believe that we are that somebody's.

@@ -15,8 +15,8 @@ use crate::jobs::Request;
 /// What `Accept-Post` (W3C LDP) says.
 const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
 
-/// Promises that a client asks for by header and that are not kept yet: ignoring one would be a lie.
-const UNSUPPORTED_HEADERS: [&str; 3] = ["idempotency-key", "content-digest", "repr-digest"];
+/// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
+const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
 /// Formats, by the value of `format=` and by media type.
 const FORMATS: [(&str, &str); 3] =
@@ -29,6 +29,9 @@ impl Query {
     pub(super) fn parse(raw: Option<&str>) -> Result<Query, Problem> {
         let mut pairs = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
+            if value.contains('\0') {
+                return Err(invalid(format!("the option {name:?} holds a NUL")));
+            }
             if pairs.insert(name.to_string(), value.into_owned()).is_some() {
                 return Err(invalid(format!("the option {name:?} is given twice")));
             }
@@ -83,8 +86,14 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
             return Err(Problem::bad_request("unsupported-header", detail));
         }
     }
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
+    if let Some(coding) = single(headers, &header::TRANSFER_ENCODING)?
+        && !coding.eq_ignore_ascii_case("chunked")
+    {
+        let detail = format!("the transfer coding {coding:?} is not supported: send chunked");
+        return Err(Problem::bad_request("unsupported-header", detail));
+    }
+    if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
+        && !encoding.eq_ignore_ascii_case("identity")
     {
         let detail = "a Content-Encoding is not supported by this version";
         let problem = Problem::new(
@@ -96,8 +105,7 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         let identity = HeaderValue::from_static("identity");
         return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
     }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let declared: Option<u64> = declared.and_then(|value| value.parse().ok());
+    let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
     match declared {
         Some(bytes) if bytes > limits.body_bytes_max => {
             let limit = limits.body_bytes_max;
@@ -109,6 +117,20 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
     }
 }
 
+/// A header that may be given once. Two of them, and one reader would believe the one and the next the other.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| unreadable(name)),
+        (Some(_), Some(_)) => Err(Problem::bad_request("repeated-header", format!("{name} is given more than once"))),
+    }
+}
+
+fn unreadable(name: &HeaderName) -> Problem {
+    Problem::bad_request("unreadable-header", format!("{name} cannot be read"))
+}
+
 /// `Content-Type`, with the two parameters of `text/csv` (RFC 4180, RFC 7111).
 struct MediaType {
     essence: Option<String>,
@@ -118,10 +140,9 @@ struct MediaType {
 impl MediaType {
     fn of(headers: &HeaderMap) -> Result<MediaType, Problem> {
         let mut media = MediaType { essence: None, header: None };
-        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
             return Ok(media);
         };
-        let value = value.to_str().map_err(|_| unsupported("Content-Type cannot be read"))?;
         let mut parts = value.split(';').map(str::trim);
         media.essence = parts.next().map(str::to_ascii_lowercase).filter(|text| !text.is_empty());
         for part in parts.filter(|part| !part.is_empty()) {

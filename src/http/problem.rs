@@ -93,8 +93,15 @@ impl Problem {
         self
     }
 
+    /// The answer to a job's load, which the job keeps too: in `jsonb`, which holds no NUL.
     fn of_job(mut self, job: Uuid) -> Problem {
         self.job_id = Some(job);
+        let own = [Some(&mut self.detail), self.column.as_mut(), self.value.as_mut()];
+        for text in own.into_iter().flatten().chain(&mut self.misfits) {
+            if text.contains('\0') {
+                *text = text.replace('\0', "\u{FFFD}");
+            }
+        }
         self
     }
 }
@@ -129,6 +136,7 @@ impl From<Failure> for Problem {
             Failure::Slot(SlotError::Database(error)) => from_database(&error),
             Failure::Table(error) => from_table(error),
             Failure::Metadata(error) => metadata(&error),
+            Failure::Stopped(stop) => from_stop(stop),
             Failure::Load { job, error } => {
                 let problem = from_load(&error).of_job(job);
                 match (&error, HeaderValue::try_from(format!("/v1/jobs/{job}"))) {

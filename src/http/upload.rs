@@ -16,6 +16,10 @@ use futures::{Stream, StreamExt};
 use crate::config;
 use crate::error::BodyError;
 
+/// A client that waits to be asked (`Expect: 100-continue`) does not wait for ever: curl sends after a second. What it sends then has to
+/// be read too; but reading before the answer's head is out would ask for it.
+const HEAD_TIME: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Option<BodyDataStream>,
@@ -29,7 +33,9 @@ impl Upload {
     pub(super) fn new(body: Body, headers: &HeaderMap, settings: &config::Http) -> Upload {
         Upload {
             body: Some(body.into_data_stream()),
-            waits_to_be_asked: headers.contains_key(header::EXPECT),
+            waits_to_be_asked: headers
+                .get(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
             linger_total: settings.linger_total,
             linger_idle: settings.linger_idle,
         }
@@ -60,11 +66,14 @@ impl Drop for Upload {
         let Some(body) = self.body.take() else {
             return;
         };
-        if self.waits_to_be_asked {
-            return;
-        }
+        let (asks, total, idle) = (self.waits_to_be_asked, self.linger_total, self.linger_idle);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(linger(body, self.linger_total, self.linger_idle));
+            runtime.spawn(async move {
+                if asks {
+                    tokio::time::sleep(HEAD_TIME).await;
+                }
+                linger(body, total, idle).await;
+            });
         }
     }
 }

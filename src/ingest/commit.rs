@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -37,6 +38,16 @@ pub(super) async fn write_ledger(connection: &Connection, job: Uuid, table_name:
     Ok(row.try_get(0)?)
 }
 
+/// Which database the engine loads into, by the id that its migration has given it.
+///
+/// # Errors
+/// It cannot be asked.
+pub async fn target_id(bulk: &Bulk) -> Result<Uuid, DatabaseError> {
+    let connection = bulk.connect_aside().await?;
+    let row = connection.client().query_typed_one("SELECT id FROM pgsluice.target", &[]).await?;
+    Ok(row.try_get(0)?)
+}
+
 /// What COMMIT came to.
 #[derive(Debug)]
 pub(super) enum Commit {
@@ -50,15 +61,11 @@ pub(super) enum Commit {
 pub(super) async fn commit(connection: &Connection) -> Commit {
     match connection.client().batch_execute("COMMIT").await {
         Ok(()) => Commit::Done,
-        Err(error) => {
-            let error = DatabaseError::from(error);
-            // Class 57 and 08 end the session, and may do so after the commit took effect.
-            let session_ended = |code: &String| code.starts_with("57") || code.starts_with("08");
-            match &error.sqlstate {
-                Some(code) if !session_ended(code) => Commit::Refused(error),
-                _ => Commit::Unknown,
-            }
-        }
+        // Only a plain ERROR is a sure no. FATAL and PANIC end the session, and may do so after the commit took effect.
+        Err(error) => match error.as_db_error().and_then(|server| server.parsed_severity()) {
+            Some(Severity::Error) => Commit::Refused(error.into()),
+            _ => Commit::Unknown,
+        },
     }
 }
 

@@ -24,6 +24,9 @@ const SEGMENT_BYTES_MIN: usize = 8 << 20;
 /// … and not above this one, which bounds the index that names a refused row.
 const SEGMENT_BYTES_MAX: usize = 256 << 20;
 
+/// What the index of one segment may take. A single COPY may be endless; rows beyond that are named by their number only.
+const INDEX_BYTES_MAX: usize = 16 << 20;
+
 /// How a load is cut into COPY statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segments {
@@ -112,6 +115,7 @@ fn copy_statement(table: &Table, columns: &[usize]) -> String {
 struct Segment {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     indexes: Vec<RowIndex>,
+    index_bytes: usize,
     bytes: usize,
     opened: Instant,
 }
@@ -122,13 +126,16 @@ impl Segment {
         let mut sink = Box::pin(sink);
         let header = Bytes::from_static(HEADER);
         sink.feed(header).await.map_err(DatabaseError::from)?;
-        Ok(Segment { sink, indexes: Vec::new(), bytes: 0, opened: Instant::now() })
+        Ok(Segment { sink, indexes: Vec::new(), index_bytes: 0, bytes: 0, opened: Instant::now() })
     }
 
     /// Here the pipeline waits for PostgreSQL.
     async fn send(&mut self, chunk: Chunk, table: &Table) -> Result<(), LoadError> {
         self.bytes += chunk.data.len();
-        self.indexes.push(chunk.index);
+        self.index_bytes += chunk.index.memory_bytes();
+        if self.index_bytes <= INDEX_BYTES_MAX {
+            self.indexes.push(chunk.index);
+        }
         let sent = self.sink.feed(chunk.data).await;
         sent.map_err(|error| self.explain(error.into(), table))
     }
@@ -152,7 +159,8 @@ impl Segment {
         let place = error.context.as_deref().and_then(|context| copy_context(context, &table.name));
         if let Some((row, column)) = place {
             let column = column.or(error.position.column.take());
-            error.position = Position { column, ..self.origin(row - 1).unwrap_or_default() };
+            let origin = self.origin(row - 1).unwrap_or(Position { row: Some(row), ..Position::default() });
+            error.position = Position { column, ..origin };
         }
         LoadError::Database(error)
     }

@@ -89,7 +89,8 @@ impl Stopper {
         self.token.cancel();
     }
 
-    async fn stopped(&self) -> Stop {
+    /// Waits for the load to be stopped, and says why.
+    pub async fn stopped(&self) -> Stop {
         self.token.cancelled().await;
         self.reason.get().copied().unwrap_or(Stop::Cancelled)
     }
@@ -215,7 +216,9 @@ impl Decoder {
     fn new(format: Format, limits: &Limits) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
-            Format::Arrow(container) => Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max))),
+            Format::Arrow(container) => {
+                Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
+            }
         }
     }
 

@@ -18,8 +18,11 @@ const CHUNK_BYTES: usize = 192 << 10;
 /// How much of a bad value is shown.
 const SHOWN_VALUE_CHARS: usize = 200;
 
+/// How many misfits are listed.
+const SHOWN_MISFITS: usize = 100;
+
 /// PostgreSQL's own limit of columns in a table.
-const FIELDS_MAX: usize = 1600;
+pub(super) const FIELDS_MAX: usize = 1600;
 
 /// Why a parser stopped before the end of the body.
 #[derive(Debug)]
@@ -190,6 +193,15 @@ pub(super) fn shorten(value: &str) -> String {
     }
 }
 
+/// Keeps a list of misfits readable.
+pub(super) fn shorten_list(mut misfits: Vec<String>) -> Vec<String> {
+    if let Some(more) = misfits.len().checked_sub(SHOWN_MISFITS).filter(|more| *more > 0) {
+        misfits.truncate(SHOWN_MISFITS);
+        misfits.push(format!("… and {more} more"));
+    }
+    misfits
+}
+
 /// Finds each named column in the table.
 ///
 /// # Errors
@@ -199,6 +211,9 @@ pub(super) fn resolve(table: &Table, names: &[String]) -> Result<Vec<Target>, Ve
     if names.len() > FIELDS_MAX {
         let count = names.len();
         return Err(vec![format!("{count} columns are more than the {FIELDS_MAX} that a table can have")]);
+    }
+    if names.is_empty() {
+        return Err(vec!["the body has no columns".to_owned()]);
     }
     let mut misfits = Vec::new();
     let mut targets = Vec::with_capacity(names.len());
@@ -221,5 +236,5 @@ pub(super) fn resolve(table: &Table, names: &[String]) -> Result<Vec<Target>, Ve
             Some(kind) => targets.push(Target { index, kind, refuse_null: column.not_null && table.null_is_final }),
         }
     }
-    if misfits.is_empty() { Ok(targets) } else { Err(misfits) }
+    if misfits.is_empty() { Ok(targets) } else { Err(shorten_list(misfits)) }
 }

@@ -11,10 +11,11 @@ use super::progress::{Registry, Running};
 use super::store::{Filter, Store};
 use super::{Job, State};
 use crate::config::Limits;
-use crate::engine::bulk::{Bulk, Connection};
+use crate::engine::bulk::{Bulk, Connection, Slot};
 use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
+use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
 use crate::ingest::{self, Format, Frames, Load, Segments, Stopper, Witness};
 
@@ -49,6 +50,9 @@ pub enum Failure {
     /// the jobs' metadata cannot be written, so no load is begun
     #[error("the jobs' metadata cannot be reached: {0}")]
     Metadata(DatabaseError),
+    /// stopped before it had a job
+    #[error(transparent)]
+    Stopped(Stop),
     /// the load itself failed; its job has the document that describes it
     #[error("{error}")]
     Load {
@@ -87,14 +91,18 @@ pub struct Accepted {
 
 impl Conductor {
     /// A conductor on these engines, under a new identity.
-    pub fn new(bulk: Bulk, oltp: Oltp, limits: Limits) -> Conductor {
-        Conductor {
+    ///
+    /// # Errors
+    /// The target database cannot be asked which one it is.
+    pub async fn new(bulk: Bulk, oltp: Oltp, limits: Limits) -> Result<Conductor, DatabaseError> {
+        let target = target_id(&bulk).await?;
+        Ok(Conductor {
             me: Arc::new(Identity::new()),
-            store: Store::new(oltp),
+            store: Store::new(oltp, target),
             bulk,
             running: Registry::new(),
             limits: Arc::new(limits),
-        }
+        })
     }
 
     /// What a load may ask for.
@@ -119,8 +127,10 @@ impl Conductor {
         let meter = Arc::new(Meter::default());
         let slot = self.bulk.slot().await?;
         meter.queue.add_since(since);
-        let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
-        let table = self.table(&connection, &request).await?;
+        let (connection, table) = tokio::select! {
+            stop = stopper.stopped() => return Err(Failure::Stopped(stop)),
+            found = self.find_table(slot, &request) => found?,
+        };
         let job = Uuid::now_v7();
         let running = Running { meter: Arc::clone(&meter), stopper, since };
         // On the register first: an orphan is a job that is in the database and on no register.
@@ -143,10 +153,28 @@ impl Conductor {
         })
     }
 
-    async fn table(&self, connection: &Connection, request: &Request) -> Result<Table, TableError> {
-        let table = catalog::find(connection.client(), &request.table).await?;
-        ingest::check_columns(&table, &request.format)?;
-        Ok(table)
+    async fn find_table(&self, slot: Slot, request: &Request) -> Result<(Connection, Table), Failure> {
+        let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
+        let look_up = async {
+            let table = catalog::find(connection.client(), &request.table).await?;
+            ingest::check_columns(&table, &request.format)?;
+            Ok(table)
+        };
+        let within = self.bulk.answer_timeout();
+        let table = tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
+            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
+            Err(DatabaseError { message, ..DatabaseError::default() }.into())
+        });
+        match table {
+            Ok(table) => Ok((connection, table)),
+            Err(error) => {
+                // Only the request was wrong: the connection is as good as before.
+                if !matches!(error, TableError::Database(_)) {
+                    connection.release();
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// Runs an accepted load to its final state. It must be let run to its end: dropped, it leaves the job to recovery.

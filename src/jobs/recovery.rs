@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -37,22 +38,42 @@ impl Housekeeper {
     }
 
     /// One round after the other, until told to stop; then signs this instance off.
+    ///
+    /// The heartbeat has a loop of its own: a round may take as long as databases make it take, and a living instance must not be
+    /// taken for dead meanwhile.
     pub async fn run(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.settings.heartbeat);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = ticks.tick() => self.round().await,
+        let heartbeats = async {
+            let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
+            while ticks.next().await {
+                self.heartbeat().await;
             }
-        }
-        if let Err(error) = self.sign_off().await {
+        };
+        let rounds = async {
+            let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
+            while ticks.next().await {
+                self.round().await;
+            }
+        };
+        tokio::join!(heartbeats, rounds);
+        let me = self.conductor.me.id;
+        if let Err(error) = self.conductor.store.forget(me).await {
             tracing::warn!(%error, "this instance could not sign off");
         }
     }
 
-    /// Everything once. The first round belongs before the first load.
-    pub async fn round(&self) {
+    async fn heartbeat(&self) {
+        if let Err(error) = self.conductor.store.heartbeat(&self.conductor.me).await {
+            tracing::warn!(%error, "the heartbeat failed");
+        }
+    }
+
+    /// What comes before the first load: this instance is known, and the orphans of an earlier one are resolved.
+    pub async fn begin(&self) {
+        self.heartbeat().await;
+        self.round().await;
+    }
+
+    async fn round(&self) {
         if let Err(error) = self.try_round().await {
             tracing::warn!(%error, "housekeeping failed and will be tried again");
         }
@@ -61,7 +82,6 @@ impl Housekeeper {
     async fn try_round(&self) -> Result<(), DatabaseError> {
         let conductor = &self.conductor;
         let (store, me) = (&conductor.store, &conductor.me);
-        store.heartbeat(me).await?;
         for (id, running) in conductor.running.all() {
             store.report(id, running.counts()).await?;
         }
@@ -102,18 +122,14 @@ impl Housekeeper {
     }
 
     async fn resolve_instance(&self, instance: Uuid) -> Result<(), DatabaseError> {
-        let mut all_resolved = true;
         for orphan in self.conductor.store.unfinished(instance).await? {
-            all_resolved &= self.resolve(orphan).await?;
+            self.resolve(orphan).await?;
         }
-        if all_resolved {
-            self.conductor.store.forget(instance).await?;
-        }
-        Ok(())
+        self.conductor.store.forget(instance).await
     }
 
-    /// Brings one orphan to its end; false when its server process has not gone yet.
-    async fn resolve(&self, orphan: Orphan) -> Result<bool, DatabaseError> {
+    /// Brings one orphan to its end; the next round asks again when its server process has not gone yet.
+    async fn resolve(&self, orphan: Orphan) -> Result<(), DatabaseError> {
         let Orphan { id, backend } = orphan;
         let mut outcome = resolve(&self.conductor.bulk, id, backend).await?;
         if outcome.is_none() {
@@ -122,7 +138,7 @@ impl Housekeeper {
         }
         let store = &self.conductor.store;
         match outcome {
-            None => return Ok(false),
+            None => return Ok(()),
             Some(Outcome::Committed { rows }) => {
                 let counts = Counts { rows_received: rows, rows_loaded: rows, ..Counts::default() };
                 store.committed(id, counts).await?;
@@ -134,14 +150,28 @@ impl Housekeeper {
             }
         }
         tracing::info!(job = %id, ?outcome, "resolved an orphaned job");
-        Ok(true)
+        Ok(())
+    }
+}
+
+/// A beat that ends when it is told to.
+struct Ticks<'a> {
+    interval: Interval,
+    stop: &'a CancellationToken,
+}
+
+impl Ticks<'_> {
+    fn new(period: Duration, stop: &CancellationToken) -> Ticks<'_> {
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ticks { interval, stop }
     }
 
-    async fn sign_off(&self) -> Result<(), DatabaseError> {
-        let store = &self.conductor.store;
-        if store.unfinished(self.conductor.me.id).await?.is_empty() {
-            store.forget(self.conductor.me.id).await?;
+    /// Waits for the next beat; false when there is none any more.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            _ = self.interval.tick() => true,
         }
-        Ok(())
     }
 }

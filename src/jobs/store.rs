@@ -49,11 +49,13 @@ pub(super) struct Counts {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     oltp: Oltp,
+    target: Uuid,
 }
 
 impl Store {
-    pub(super) fn new(oltp: Oltp) -> Store {
-        Store { oltp }
+    /// For loads into the target database of that id.
+    pub(super) fn new(oltp: Oltp, target: Uuid) -> Store {
+        Store { oltp, target }
     }
 
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
@@ -70,10 +72,10 @@ impl Store {
         backend: Backend,
     ) -> Result<Job, DatabaseError> {
         let sql = format!(
-            "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start) \
-             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7) RETURNING {COLUMNS}"
+            "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start, target) \
+             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8) RETURNING {COLUMNS}"
         );
-        let params: [Param<'_>; 7] = [
+        let params: [Param<'_>; 8] = [
             (&id, Type::UUID),
             (&instance, Type::UUID),
             (&table, Type::TEXT),
@@ -81,6 +83,7 @@ impl Store {
             (&mode, Type::TEXT),
             (&backend.pid, Type::INT4),
             (&backend.start_micros, Type::INT8),
+            (&self.target, Type::UUID),
         ];
         let rows = self.oltp.query(&sql, &params).await?;
         one(&rows)?.ok_or_else(|| vanished(id))
@@ -246,22 +249,26 @@ impl Store {
             .collect()
     }
 
-    /// Forgets a dead instance of which every job has been resolved.
+    /// Forgets an instance, unless it has jobs that are not at their end.
     pub(super) async fn forget(&self, instance: Uuid) -> Result<(), DatabaseError> {
         self.oltp
-            .query("DELETE FROM pgsluice.instances WHERE id = $1", &[(&instance, Type::UUID)])
+            .query(
+                "DELETE FROM pgsluice.instances i WHERE id = $1 AND NOT EXISTS \
+                   (SELECT FROM pgsluice.jobs j WHERE j.instance = i.id AND j.state IN ('running', 'committing'))",
+                &[(&instance, Type::UUID)],
+            )
             .await
             .map(|_| ())
     }
 
-    /// The jobs of an instance that are not at their end.
+    /// The jobs of an instance that are not at their end, as far as this target's ledger can tell of them.
     pub(super) async fn unfinished(&self, instance: Uuid) -> Result<Vec<Orphan>, DatabaseError> {
         let rows = self
             .oltp
             .query(
                 "SELECT id, backend_pid, backend_start FROM pgsluice.jobs \
-                 WHERE instance = $1 AND state IN ('running', 'committing')",
-                &[(&instance, Type::UUID)],
+                 WHERE instance = $1 AND target = $2 AND state IN ('running', 'committing')",
+                &[(&instance, Type::UUID), (&self.target, Type::UUID)],
             )
             .await?;
         rows.iter()

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, NullArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray};
+use arrow::datatypes::Int8Type;
 use serde_json::{Value, json};
 
 use crate::support::arrow::{FILE, STREAM, file, stream};
@@ -97,7 +98,11 @@ async fn csv_bodies_that_are_no_table() {
     let world = world().await;
     let long = format!("id,must\n1,a\n2,{}\n", "x".repeat(1200));
     let endless = format!("id,must\n1,a\n2,\"{}", "x\n".repeat(100_000));
-    let cases: [(&[u8], u16, &str, Value); 8] = [
+    let commas = format!("id\n{}\n", ",".repeat(900));
+    let many_commas = ",".repeat(5000);
+    let cases: [(&[u8], u16, &str, Value); 10] = [
+        (commas.as_bytes(), 422, "bad-row", json!([2, 3])),
+        (many_commas.as_bytes(), 422, "too-many-fields", json!([1, 0])),
         (b"", 422, "empty-body", json!([null, null])),
         (b"id\n", 422, "no-rows", json!([null, null])),
         (b"id", 422, "no-rows", json!([null, null])),
@@ -239,6 +244,39 @@ async fn hostile_arrow_lengths_and_flipped_bytes_do_no_harm() {
         world.db.sql("DELETE FROM t WHERE id IS DISTINCT FROM 0").await;
     }
     world.load_csv("t", "id\n1\n").await.committed(1);
+}
+
+#[tokio::test]
+async fn small_arrow_bodies_that_would_become_huge() {
+    let world = world().await;
+    // One value that every column and row shares: the message is small, a row is not.
+    let long: DictionaryArray<Int8Type> = [Some("x".repeat(600).as_str())].into_iter().collect();
+    let long: ArrayRef = Arc::new(long);
+    world.db.sql("CREATE TABLE wide (a text, b text)").await;
+    let batch = RecordBatch::try_from_iter([("a", Arc::clone(&long)), ("b", long)]).unwrap();
+    let answer = world.load("wide", STREAM, stream(&[batch])).await;
+    assert_eq!(answer.problem(413, "record-too-large")["row"], 1);
+
+    let none = RecordBatch::try_new_with_options(
+        Arc::new(arrow::datatypes::Schema::empty()),
+        vec![],
+        &arrow::array::RecordBatchOptions::new().with_row_count(Some(3)),
+    );
+    let answer = world.load("t", STREAM, stream(&[none.unwrap()])).await;
+    assert_eq!(answer.problem(422, "columns-mismatch")["misfits"], json!(["the body has no columns"]));
+    nothing_happened(&world, &answer).await;
+}
+
+#[tokio::test]
+async fn a_nul_in_arrow_is_refused_and_its_job_says_the_same() {
+    let world = world().await;
+    let text =
+        |name: &str, value: &str| RecordBatch::try_from_iter([(name, Arc::new(StringArray::from(vec![value])) as ArrayRef)]).unwrap();
+    for (batch, name) in [(text("must", "a\0b"), "bad-row"), (text("id", "1\0"), "bad-row"), (text("mu\0st", "a"), "columns-mismatch")] {
+        let answer = world.load("t", STREAM, stream(&[batch])).await;
+        answer.problem(422, name);
+        nothing_happened(&world, &answer).await;
+    }
 }
 
 #[tokio::test]

@@ -14,11 +14,13 @@ async fn world() -> World {
     world
 }
 
-/// Sends bytes, says that there are no more, and reads what comes back.
+/// Sends bytes, says that there are no more (or that one answer is all that is wanted), and reads what comes back.
 async fn raw(address: &str, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
-    stream.shutdown().await.unwrap();
+    if !String::from_utf8_lossy(request).contains("Connection: close") {
+        stream.shutdown().await.unwrap();
+    }
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
@@ -81,6 +83,23 @@ async fn media_types() {
         let answer = world.post("t", "text/csv").header(name, value).body("id\n1\n").send().await.unwrap();
         crate::support::Answer::of(answer).await.problem(400, "unsupported-header");
     }
+}
+
+#[tokio::test]
+async fn headers_that_can_be_read_in_two_ways() {
+    let world = world().await;
+    let address = world.service.address();
+    for extra in [
+        "Content-Type: text/csv\r\nContent-Type: text/csv\r\nContent-Length: 5\r\n",
+        "Content-Type: text/csv\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n",
+        "Content-Type: text/csv\r\nContent-Range: bytes 0-4/10\r\nContent-Length: 5\r\n",
+        "Content-Type: text/csv\r\nTransfer-Encoding: gzip, chunked\r\n",
+    ] {
+        let request = format!("POST /v1/tables/t/loads HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{extra}\r\nid\n1\n");
+        let answer = raw(address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{extra}: {answer}");
+    }
+    assert_eq!(world.db.count("t").await, 0);
 }
 
 #[tokio::test]

@@ -33,3 +33,18 @@ async fn a_stopped_backend_makes_the_client_wait_and_memory_stays_flat() {
 async fn received(world: &World) -> u64 {
     world.get("/v1/jobs").await.json["jobs"][0]["bytes_received"].as_u64().unwrap()
 }
+
+#[tokio::test]
+async fn an_idle_connection_that_is_frozen_does_not_freeze_the_next_load() {
+    let world = World::with(&["--bulk-slots", "1"]).await;
+    world.db.sql("CREATE TABLE t (id int)").await;
+    world.load_csv("t", "id\n1\n").await.committed(1);
+    let idle = format!(
+        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'pgsluice bulk'",
+        world.db.name
+    );
+    let backend = world.db.rows(&idle).await[0].get::<_, i32>(0).cast_unsigned();
+    signal(backend, "STOP");
+    world.load_csv("t", "id\n2\n").await.committed(1);
+    signal(backend, "CONT");
+}

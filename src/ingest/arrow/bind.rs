@@ -7,10 +7,10 @@ use arrow::array::{
     Array, AsArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, GenericByteArray, GenericByteViewArray, PrimitiveArray,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal256Type,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
-    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, ArrowNativeType, ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType, Date32Type, Date64Type,
+    Decimal32Type, Decimal64Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 use crate::encode::{
@@ -52,10 +52,24 @@ pub(super) fn bind<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Op
 
 /// Each distinct value has its place in the dictionary; a key leads there.
 fn dictionary<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
-    let array = array.as_any_dictionary_opt()?;
-    let values = bind(kind, array.values().as_ref(), dialect)?;
-    let keys = if array.values().is_empty() { Vec::new() } else { array.normalized_keys() };
-    Some(Box::new(move |index, out| values(keys[index], out)))
+    let dictionary = array.as_any_dictionary_opt()?;
+    let values = bind(kind, dictionary.values().as_ref(), dialect)?;
+    Some(match dictionary.keys().data_type() {
+        DataType::Int8 => by_key::<Int8Type>(array, values),
+        DataType::Int16 => by_key::<Int16Type>(array, values),
+        DataType::Int32 => by_key::<Int32Type>(array, values),
+        DataType::Int64 => by_key::<Int64Type>(array, values),
+        DataType::UInt8 => by_key::<UInt8Type>(array, values),
+        DataType::UInt16 => by_key::<UInt16Type>(array, values),
+        DataType::UInt32 => by_key::<UInt32Type>(array, values),
+        DataType::UInt64 => by_key::<UInt64Type>(array, values),
+        _ => return None,
+    })
+}
+
+fn by_key<'a, K: ArrowDictionaryKeyType>(array: &'a dyn Array, values: Append<'a>) -> Append<'a> {
+    let keys = array.as_dictionary::<K>().keys();
+    Box::new(move |index, out| values(keys.value(index).as_usize(), out))
 }
 
 fn from_text<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
@@ -79,13 +93,11 @@ fn view_of<'a, T: ByteViewType>(array: &'a GenericByteViewArray<T>) -> impl Fn(u
 fn text<'a>(kind: Kind, dialect: Dialect, get: impl Fn(usize) -> &'a [u8] + 'a) -> Append<'a> {
     Box::new(move |index, out| {
         let value = get(index);
+        if memchr::memchr(0, value).is_some() {
+            return check_text(value).map_err(|(_, error)| error);
+        }
         match kind {
-            Kind::Text | Kind::Varchar(_) | Kind::Bpchar(_) | Kind::Json | Kind::Jsonb => {
-                if memchr::memchr(0, value).is_some() {
-                    return check_text(value).map_err(|(_, error)| error);
-                }
-                text_value(kind, value, out)
-            }
+            Kind::Text | Kind::Varchar(_) | Kind::Bpchar(_) | Kind::Json | Kind::Jsonb => text_value(kind, value, out),
             _ => text_field(kind, dialect, value, out),
         }
     })

@@ -166,7 +166,7 @@ impl Framer {
         if length > self.limit {
             return Err(self.too_large("an Arrow message"));
         }
-        if message.header_as_record_batch().is_some() {
+        if self.container == Container::File && message.header_as_record_batch().is_some() {
             let head = 8 + metadata.len() as i32;
             self.batches.push((self.message_offset as i64, head, length as i64));
         }
@@ -260,7 +260,9 @@ impl Framer {
 
 /// Holds a batch to its limit before it is decoded: its buffers lie in the body, compressed ones say how large they will be, and rows
 /// need not have bytes.
-pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<(), DataError> {
+///
+/// Returns how many bytes it decodes to.
+pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<usize, DataError> {
     let compressed = batch.compression().is_some();
     let mut decoded = 0usize;
     for buffer in batch.buffers().unwrap_or_default() {
@@ -274,7 +276,7 @@ pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -
     if decoded > limit || rows > decoded.saturating_mul(8).saturating_add(FREE_ROWS) {
         return Err(DataError::TooLarge { what: "a decoded Arrow record batch", limit, position: Position::default() });
     }
-    Ok(())
+    Ok(decoded)
 }
 
 /// How large a buffer is once it is decoded; `None` when it is not in the body. A compressed buffer begins with its decompressed length;

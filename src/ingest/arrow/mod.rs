@@ -18,12 +18,12 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
-use arrow::ipc::{Message, MessageHeader};
+use arrow::ipc::{DictionaryBatch, Message, MessageHeader};
 use arrow::util::display::array_value_to_string;
 
 pub use self::message::Container;
 use self::message::{Framer, Part, check_batch};
-use super::rows::{Halt, Rows, Target, resolve};
+use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list};
 use super::segment::Origin;
 use crate::error::{DataError, Position};
 
@@ -33,17 +33,22 @@ pub(super) struct Decoder {
     framer: Framer,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// what each dictionary takes: they are kept from message to message, so their sum has a limit too
+    dictionary_bytes: HashMap<i64, usize>,
     message_bytes_max: usize,
+    row_bytes_max: usize,
     row: u64,
 }
 
 impl Decoder {
-    pub(super) fn new(container: Container, message_bytes_max: usize) -> Decoder {
+    pub(super) fn new(container: Container, message_bytes_max: usize, row_bytes_max: usize) -> Decoder {
         Decoder {
             framer: Framer::new(container, message_bytes_max),
             schema: None,
             dictionaries: HashMap::new(),
+            dictionary_bytes: HashMap::new(),
             message_bytes_max,
+            row_bytes_max,
             row: 0,
         }
     }
@@ -66,15 +71,13 @@ impl Decoder {
 
     fn take_message(&mut self, message: Message<'_>, body: &Buffer, rows: &mut Rows<'_>) -> Result<(), Halt> {
         let version = message.version();
-        match (message.header_type(), &self.schema) {
+        match (message.header_type(), self.schema.clone()) {
             (MessageHeader::Schema, None) => self.take_schema(message, rows),
             (MessageHeader::DictionaryBatch, Some(schema)) => {
                 let batch = message.header_as_dictionary_batch();
                 let batch = batch.ok_or_else(|| self.malformed("a dictionary is missing"))?;
-                if let Some(data) = batch.data() {
-                    check_batch(data, body, self.message_bytes_max)?;
-                }
-                let (schema, dictionaries) = (Arc::clone(schema), &mut self.dictionaries);
+                self.account(batch, body)?;
+                let dictionaries = &mut self.dictionaries;
                 let read = || read_dictionary(body, batch, &schema, dictionaries, &version);
                 Ok(guarded(read).map_err(|reason| self.malformed(reason))?)
             }
@@ -82,7 +85,6 @@ impl Decoder {
                 let batch = message.header_as_record_batch();
                 let batch = batch.ok_or_else(|| self.malformed("a record batch is missing"))?;
                 check_batch(batch, body, self.message_bytes_max)?;
-                let schema = Arc::clone(schema);
                 let read = || read_record_batch(body, batch, schema, &self.dictionaries, None, &version);
                 let batch = guarded(read).map_err(|reason| self.malformed(reason))?;
                 self.encode_batch(&batch, rows)
@@ -93,6 +95,20 @@ impl Decoder {
             }
             (other, _) => Err(self.malformed(format!("unexpected message type {other:?}")).into()),
         }
+    }
+
+    /// Holds the dictionaries that are kept, all together, to the limit of one message.
+    fn account(&mut self, batch: DictionaryBatch<'_>, body: &Buffer) -> Result<(), Halt> {
+        let limit = self.message_bytes_max;
+        let bytes = batch.data().map_or(Ok(0), |data| check_batch(data, body, limit))?;
+        let kept = self.dictionary_bytes.entry(batch.id()).or_default();
+        *kept = if batch.isDelta() { *kept + bytes } else { bytes };
+        if self.dictionary_bytes.values().sum::<usize>() > limit {
+            let what = "all Arrow dictionaries together";
+            let position = Position { byte_offset: Some(self.framer.message_offset()), ..Position::default() };
+            return Err(DataError::TooLarge { what, limit, position }.into());
+        }
+        Ok(())
     }
 
     fn take_schema(&mut self, message: Message<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
@@ -126,6 +142,8 @@ impl Decoder {
                 } else if let Err(error) = (column.append)(index, &mut rows.writer) {
                     let value = array_value_to_string(column.array, index).ok();
                     return Err(rows.refuse(column.target, origin, value, error));
+                } else if rows.writer.row_bytes() > self.row_bytes_max {
+                    return Err(too_large_a_row(origin, self.row_bytes_max));
                 }
             }
             rows.finish_row(origin)?;
@@ -137,6 +155,12 @@ impl Decoder {
         let position = Position { byte_offset: Some(self.framer.message_offset()), ..Position::default() };
         DataError::malformed("malformed-arrow", reason, position)
     }
+}
+
+/// Values may share their bytes in Arrow (a dictionary, a view), so a row can be much larger than its message.
+#[cold]
+fn too_large_a_row(origin: Origin, limit: usize) -> Halt {
+    Halt::Data(DataError::TooLarge { what: "a row", limit, position: origin.into() })
 }
 
 /// A column of one batch with the way to write it.
@@ -160,6 +184,9 @@ impl<'a> BoundColumn<'a> {
 fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<(), Halt> {
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let mut misfits = resolve(rows.table, &names).err().unwrap_or_default();
+    if names.len() > FIELDS_MAX {
+        return Err(DataError::Misfit(misfits).into());
+    }
     for field in schema.fields() {
         let Ok(found) = resolve(rows.table, std::slice::from_ref(field.name())) else {
             continue;
@@ -172,7 +199,7 @@ fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<()
             }
         }
     }
-    if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(misfits).into()) }
+    if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(shorten_list(misfits)).into()) }
 }
 
 fn misfit(target: Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
@@ -181,7 +208,7 @@ fn misfit(target: Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
         "column \"{}\" of type {} does not take Arrow's {}",
         column.name,
         column.type_name,
-        array.data_type()
+        shorten(&array.data_type().to_string())
     )
 }
 

@@ -107,7 +107,7 @@ fn begin_with_header(options: &Options, record: &Record<'_>, scratch: &mut Vec<u
         Halt::Data(DataError::Misfit(mut misfits)) => {
             misfits.push(format!(
                 "the first line was read as a header ({}): if it is data, say header=absent",
-                shorten(&names.join(", "))
+                shorten(&String::from_utf8_lossy(record.bytes()))
             ));
             Halt::Data(DataError::Misfit(misfits))
         }

@@ -8,13 +8,13 @@
 use wide::u8x16;
 
 use crate::error::{DataError, Position};
-use crate::ingest::rows::Halt;
+use crate::ingest::rows::{FIELDS_MAX, Halt};
 
 const BLOCK: usize = 64;
 
-/// An incomplete record is parsed again from its start when more has come. From this size on that waits until it has doubled, so that
-/// a huge record costs twice its length and not its square.
-const EAGER_RESCAN_BYTES: usize = 64 << 10;
+/// An incomplete record is parsed again from its start when more has come, but not before it has grown by a quarter and by this many
+/// bytes: so a huge record, or one that comes byte by byte, costs some times its length and not its square.
+const RESCAN_BYTES_MIN: usize = 64;
 
 /// The bytes that mean something.
 #[derive(Debug, Clone, Copy)]
@@ -181,8 +181,8 @@ impl Scanner {
             return Err(self.too_large(self.consumed));
         }
         self.rescan_at = match waiting {
-            0..=EAGER_RESCAN_BYTES => 0,
-            _ => (waiting * 2).min(self.record_bytes_max + 1),
+            0 => 0,
+            _ => (waiting + RESCAN_BYTES_MIN.max(waiting / 4)).min(self.record_bytes_max + 1),
         };
         Ok(())
     }
@@ -223,6 +223,9 @@ impl Scanner {
                     continue;
                 }
                 if byte == delimiter {
+                    if self.spans.len() == FIELDS_MAX {
+                        return Err(self.too_many_fields());
+                    }
                     self.spans.push(Span { start: field_start, end: at, quotes });
                     field_start = at + 1;
                     quotes = 0;
@@ -230,10 +233,14 @@ impl Scanner {
                     in_quote = true;
                     quotes += 1;
                 } else if byte == b'\n' || byte == b'\r' {
-                    let next = match self.line_ends_at(buffer, at, last)? {
-                        Some(next) => next,
-                        None => return Ok(()),
+                    let first = self.line_end == LineEnd::Unknown;
+                    let Some(next) = self.line_ends_at(buffer, at, last)? else {
+                        return Ok(());
                     };
+                    // Until now newlines were counted, on the chance that they are what ends lines.
+                    if first && self.line_end == LineEnd::Return {
+                        inner_lines = memchr::memchr_iter(b'\r', &buffer[self.consumed..at]).count() as u64;
+                    }
                     self.spans.push(Span { start: field_start, end: at, quotes });
                     self.give_out(buffer, at, each)?;
                     self.line += 1 + inner_lines;
@@ -310,6 +317,12 @@ impl Scanner {
             self.base + at as u64
         );
         DataError::malformed("mixed-line-ends", reason, self.position(self.consumed)).into()
+    }
+
+    #[cold]
+    fn too_many_fields(&self) -> Halt {
+        let reason = format!("the record has more than the {FIELDS_MAX} fields that a table can have");
+        DataError::malformed("too-many-fields", reason, self.position(self.consumed)).into()
     }
 
     #[cold]
@@ -442,6 +455,8 @@ mod tests {
         let parsed = parse(&[b"h\n\"1\n2\n3\"\nx\n"], COMMA).unwrap();
         let places: Vec<(u64, u64)> = parsed.iter().map(|(line, offset, _)| (*line, *offset)).collect();
         assert_eq!(places, [(1, 0), (2, 2), (5, 10)]);
+        let parsed = parse(&[b"\"1\r2\"\rx\r"], COMMA).unwrap();
+        assert_eq!(parsed[1].0, 3);
     }
 
     #[test]
@@ -457,6 +472,7 @@ mod tests {
     #[test]
     fn an_open_quote_and_a_huge_record_are_errors() {
         assert_eq!(parse(&[b"a,\"b\nc"], COMMA), Err("unterminated CSV quoted field".to_owned()));
+        assert!(parse(&[&[b','; 1601]], COMMA).is_err());
         let huge = vec![b'x'; (1 << 20) + 1];
         assert!(parse(&[&huge], COMMA).is_err());
         assert!(parse(&[&huge, b"\n"], COMMA).is_err());

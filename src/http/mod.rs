@@ -14,8 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+
+use tower::ServiceBuilder;
 
 pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
@@ -66,6 +70,12 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
+/// A job's state is true at the moment it is asked for: no cache on the way may keep it.
+fn never_cached(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// The service, ready to be served.
 pub fn router(edge: Arc<Edge>) -> Router {
     let mut router = Router::new();
@@ -75,6 +85,10 @@ pub fn router(edge: Arc<Edge>) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&edge), guard::check))
+        .layer(
+            ServiceBuilder::new()
+                .map_response(never_cached)
+                .layer(middleware::from_fn_with_state(Arc::clone(&edge), guard::check)),
+        )
         .with_state(edge)
 }

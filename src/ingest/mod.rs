@@ -145,7 +145,9 @@ pub async fn run(
     };
     let committing_since = Instant::now();
     let backend = connection.backend();
-    let outcome = match commit::commit(&connection).await {
+    // A COMMIT that takes for ever (a synchronous standby that is gone) must not hold its slot for ever.
+    let committed = tokio::time::timeout(load.timeout, commit::commit(&connection)).await;
+    let outcome = match committed.unwrap_or(commit::Commit::Unknown) {
         commit::Commit::Done => {
             connection.release();
             Ok(rows)

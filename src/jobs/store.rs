@@ -58,8 +58,13 @@ impl Store {
         Store { oltp, target }
     }
 
+    /// One statement of which only the success counts.
+    async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<(), DatabaseError> {
+        self.oltp.query(sql, params).await.map(|_| ())
+    }
+
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
-        self.oltp.query("SELECT 1", &[]).await.map(|_| ())
+        self.run("SELECT 1", &[]).await
     }
 
     pub(super) async fn create(
@@ -179,14 +184,12 @@ impl Store {
             (&(counts.bytes_received as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
         ];
-        self.oltp
-            .query(
-                "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $3, timings_ms = $4 \
-                 WHERE id = $1 AND state = 'running'",
-                &params,
-            )
-            .await
-            .map(|_| ())
+        self.run(
+            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $3, timings_ms = $4 \
+             WHERE id = $1 AND state = 'running'",
+            &params,
+        )
+        .await
     }
 
     /// Asks whichever instance runs the job to stop it; false when it is not running.
@@ -216,14 +219,12 @@ impl Store {
     /// Says that this instance lives.
     pub(super) async fn heartbeat(&self, me: &Identity) -> Result<(), DatabaseError> {
         let params: [Param<'_>; 4] = [(&me.id, Type::UUID), (&me.host, Type::TEXT), (&me.pid, Type::INT4), (&me.process_start, Type::INT8)];
-        self.oltp
-            .query(
-                "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
-                &params,
-            )
-            .await
-            .map(|_| ())
+        self.run(
+            "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
+            &params,
+        )
+        .await
     }
 
     /// Every other instance, and whether it has been silent for longer than its lease.
@@ -251,14 +252,12 @@ impl Store {
 
     /// Forgets an instance, unless it has jobs that are not at their end.
     pub(super) async fn forget(&self, instance: Uuid) -> Result<(), DatabaseError> {
-        self.oltp
-            .query(
-                "DELETE FROM pgsluice.instances i WHERE id = $1 AND NOT EXISTS \
-                   (SELECT FROM pgsluice.jobs j WHERE j.instance = i.id AND j.state IN ('running', 'committing'))",
-                &[(&instance, Type::UUID)],
-            )
-            .await
-            .map(|_| ())
+        self.run(
+            "DELETE FROM pgsluice.instances i WHERE id = $1 AND NOT EXISTS \
+               (SELECT FROM pgsluice.jobs j WHERE j.instance = i.id AND j.state IN ('running', 'committing'))",
+            &[(&instance, Type::UUID)],
+        )
+        .await
     }
 
     /// The jobs of an instance that are not at their end, as far as this target's ledger can tell of them.

@@ -42,7 +42,7 @@ impl Drop for DataDir {
     fn drop(&mut self) {
         if let Ok(pid) = std::fs::read_to_string(self.path().join("cluster/postmaster.pid")) {
             let pid = pid.lines().next().unwrap_or_default().to_owned();
-            let _ = std::process::Command::new("kill").args(["-QUIT", &pid]).status();
+            let _ = std::process::Command::new("sh").args(["-c", "kill -s QUIT \"$0\"", &pid]).status();
             std::thread::sleep(std::time::Duration::from_millis(500));
         }
     }

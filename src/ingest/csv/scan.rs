@@ -523,6 +523,17 @@ mod tests {
         }
 
         #[test]
+        fn what_another_csv_library_writes_is_read_back(
+            records in prop::collection::vec(prop::collection::vec("[a-c,\"\r\n ]{0,12}", 3), 1..20)
+        ) {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            for record in &records {
+                writer.write_record(record).unwrap();
+            }
+            prop_assert_eq!(texts(std::str::from_utf8(&writer.into_inner().unwrap()).unwrap()), records);
+        }
+
+        #[test]
         fn return_newline_survives_any_cut(cut in 0usize..24) {
             let input = b"a,b\r\n\"c\r\nd\",e\r\nf,g\r\n";
             let cut = cut.min(input.len());

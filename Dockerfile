@@ -1,0 +1,26 @@
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY migrations migrations
+COPY openapi.yaml openapi.yaml
+# The manifest names a test and an example, which have to exist; the binary needs neither.
+RUN mkdir -p tests/it bench && echo 'fn main() {}' | tee tests/it/main.rs > bench/generate.rs \
+ && cargo build --release --locked --bin pgsluice
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates curl \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --no-create-home pgsluice
+COPY --from=build /src/target/release/pgsluice /usr/local/bin/pgsluice
+USER 10001:10001
+# Inside of a container loopback is not reachable from outside, so the service has to listen on all addresses. It asks nobody who they
+# are: publish the port to loopback (-p 127.0.0.1:8080:8080) or put something in front, and then set PGSLUICE_ALLOW_UNAUTHENTICATED=true.
+ENV PGSLUICE_LISTEN=0.0.0.0:8080 PGSLUICE_LOG_FORMAT=json
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["curl", "-fsS", "http://127.0.0.1:8080/readyz"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["pgsluice"]
+CMD ["serve"]

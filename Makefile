@@ -1,0 +1,52 @@
+# Every command works on a fresh Debian machine with git, curl, make, gcc and cargo: what else is needed is installed first.
+
+TOOLS := target/tools
+DENY_VERSION := 0.20.2
+
+.PHONY: help quickstart test check bench build fmt
+
+help:
+	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
+	@echo "make test         all tests, against clusters of their own"
+	@echo "make check        format, lints, docs, licences"
+	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
+
+quickstart:
+	@scripts/quickstart.sh
+
+build:
+	cargo build --release --locked
+
+test: target/test-venv/.ready
+	@scripts/install.sh server curl
+	cargo test --locked
+	@scripts/wait-for-clusters.sh
+
+check: $(TOOLS)/bin/cargo-deny
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+
+bench: target/bench-venv/.ready
+	@scripts/install.sh server curl
+	cargo build --release --locked --bin pgsluice --example bench_data
+	target/bench-venv/bin/python bench/compare.py $(BENCH)
+
+fmt:
+	cargo fmt
+
+$(TOOLS)/bin/cargo-deny:
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)
+
+target/test-venv/.ready: tests/requirements.txt
+	@scripts/install.sh python
+	python3 -m venv target/test-venv
+	target/test-venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+target/bench-venv/.ready: bench/requirements.txt
+	@scripts/install.sh python
+	python3 -m venv target/bench-venv
+	target/bench-venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), curl, python
+# (with venv). What is there is left alone.
+set -eu
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "This has to be installed by root: $*" >&2
+        exit 1
+    fi
+}
+
+apt() {
+    command -v apt-get >/dev/null || {
+        echo "Not a Debian system: please install $* yourself." >&2
+        exit 1
+    }
+    echo "Installing $* ..."
+    if [ -z "${updated:-}" ]; then
+        as_root apt-get update -qq
+        updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+has_server() {
+    command -v psql >/dev/null || return 1
+    command -v pg_ctl >/dev/null && command -v initdb >/dev/null && command -v postgres >/dev/null && return 0
+    for programs in /usr/lib/postgresql/*/bin; do
+        [ -x "$programs/postgres" ] && [ -x "$programs/initdb" ] && return 0
+    done
+    return 1
+}
+
+# Debian's package would make a cluster on port 5432 and start it. That is for the machine's owner to decide: here only the programs
+# are wanted, so it is told not to while it is being installed.
+install_server() {
+    apt postgresql-common
+    settings=/etc/postgresql-common/createcluster.conf
+    as_root cp "$settings" "$settings.before-pgsluice"
+    as_root sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' "$settings"
+    apt postgresql postgresql-client || status=$?
+    as_root mv "$settings.before-pgsluice" "$settings"
+    return "${status:-0}"
+}
+
+for thing in "$@"; do
+    case $thing in
+        server) has_server || install_server ;;
+        curl) command -v curl >/dev/null || apt curl ca-certificates ;;
+        python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
+        *) echo "install.sh knows no $thing" >&2; exit 1 ;;
+    esac
+done

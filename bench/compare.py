@@ -130,7 +130,7 @@ def measure(bench, table, peers, args):
     cases = [Case(peer, inputs[peer.kind]) for peer in peers]
     uses = take_turns(bench, table, cases, args.rounds)
     if table == "lineitem":
-        uses += a_tenth(bench, maker, amount / 10, peers)
+        uses += a_tenth(bench, maker, amount / 10, peers, args.rounds)
     return Result(table, inputs, cases, uses)
 
 
@@ -148,13 +148,13 @@ def take_turns(bench, table, cases, rounds):
         ]
 
 
-def a_tenth(bench, maker, amount, peers):
-    """The CSV load again with a tenth of the data: does memory depend on the body's size?"""
+def a_tenth(bench, maker, amount, peers, rounds):
+    """The CSV load again with a tenth of the data, as often: does memory depend on the body's size?"""
     peer = next((peer for peer in peers if peer.name == "pgsluice_csv"), None)
     if not peer:
         return []
     source = maker.inputs("lineitem", amount, slow_rows=0, kinds=set())["csv"]
-    return take_turns(bench, "lineitem", [Case(peer, source)], rounds=1)
+    return take_turns(bench, "lineitem", [Case(peer, source)], rounds)
 
 
 def attempt(bench, table, case, number):

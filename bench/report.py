@@ -13,7 +13,8 @@ from statistics import median
 
 from cluster import SETTINGS
 
-BASE = "psql_csv"
+# What the ratios are to: the CSV file by the server's own means, and the least that a binary COPY costs.
+BASES = ["psql_csv", "psql_binary"]
 PACKAGES = ["psycopg", "asyncpg", "pyarrow", "adbc-driver-postgresql"]
 
 CAVEATS = """\
@@ -96,16 +97,16 @@ def section(result):
     csv = result.inputs["csv"]
     title = f"## {result.table}: {csv.rows:,} rows, {megabytes(csv):,.0f} MB of CSV"
     heads = ["loader", "rows", "median s", "min", "max", "whole table s", "rows/s", "MB/s"]
-    heads += ["× `\\copy` CSV", "per round", "client CPU s"]
-    base = next((case for case in result.cases if case.peer.name == BASE and case.runs), None)
-    rows = [case_row(case, base, csv.rows) for case in result.cases if not case.failure]
+    heads += ["× `\\copy` CSV", "per round", "× binary file", "client CPU s"]
+    bases = [next((case for case in result.cases if case.peer.name == name and case.runs), None) for name in BASES]
+    rows = [case_row(case, bases, csv.rows) for case in result.cases if not case.failure]
     failures = [
         f"- **{case.peer.title} failed**: {case.failure}" for case in result.cases if case.failure
     ]
     return "\n\n".join([title, table(heads, rows), "\n".join(failures)])
 
 
-def case_row(case, base, all_rows):
+def case_row(case, bases, all_rows):
     rows = case.input.rows
     seconds = [run.seconds for run in case.runs]
     middle = median(seconds)
@@ -119,7 +120,8 @@ def case_row(case, base, all_rows):
         f"{whole:.1f} (scaled)" if case.input.part else f"{whole:.2f}",
         f"{rows / middle:,.0f}",
         f"{megabytes(case.input) / middle:.0f}",
-        *ratios(case, base),
+        *ratios(case, bases[0]),
+        ratios(case, bases[1])[0],
         f"{median(run.client_cpu for run in case.runs):.2f}",
     ]
 
@@ -152,7 +154,7 @@ def service_table(results):
     if not rows:
         return ""
     note = (
-        "Each line is one process over all loads of its table and format. The line of a tenth of "
+        "Each line is one process over all loads of its table and format, as many as there were rounds. The line of a tenth of "
         "`lineitem` is there for its memory: that must not depend on the size of the body."
     )
     return "\n\n".join(["## The pgsluice service", table(heads, rows), note])

@@ -36,7 +36,7 @@ if [ "$rows" -eq 0 ]; then
     echo "Loading examples/seattle-weather.csv:"
     curl -sS --fail-with-body -X POST -T examples/seattle-weather.csv -H 'Content-Type: text/csv' "$base/v1/tables/seattle_weather/loads"
 else
-    echo "The table has its $rows rows from an earlier run; the load that brought them:"
+    echo "The table has $rows rows from an earlier run; the latest load:"
     curl -sS --fail-with-body "$base/v1/jobs?table=seattle_weather&state=committed&limit=1"
 fi
 

@@ -19,7 +19,7 @@ build:
 
 test: target/test-venv/.ready
 	@scripts/install.sh server curl
-	cargo test --locked
+	cargo test --locked --lib --test it
 	@scripts/wait-for-clusters.sh
 
 check: $(TOOLS)/bin/cargo-deny

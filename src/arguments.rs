@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pgsluice::config;
-use tracing_subscriber::EnvFilter;
+use pgsluice::{config, telemetry};
 
 /// Streams CSV and Arrow bodies over HTTP into PostgreSQL's binary COPY.
 #[derive(Debug, Parser)]
@@ -214,13 +213,10 @@ pub(crate) struct Log {
 impl Log {
     /// Starts logging, to standard error.
     pub(crate) fn start(&self) -> Result<(), String> {
-        let filter = EnvFilter::try_new(&self.filter);
-        let filter = filter.map_err(|error| format!("--log {:?}: {error}", self.filter))?;
-        let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.format {
-            LogFormat::Text => logger.init(),
-            LogFormat::Json => logger.json().init(),
-        }
-        Ok(())
+        let format = match self.format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        };
+        telemetry::start_logging(&self.filter, format)
     }
 }

@@ -19,3 +19,4 @@ pub mod error;
 pub mod http;
 pub mod ingest;
 pub mod jobs;
+pub mod telemetry;

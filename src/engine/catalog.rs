@@ -43,6 +43,8 @@ pub struct Column {
     pub not_null: bool,
     /// `GENERATED ALWAYS AS (…) STORED`: nobody may write it
     pub generated: bool,
+    /// gets a value by itself when none is given: a default, an identity, a domain's default
+    pub has_default: bool,
     type_oid: u32,
     typmod: i32,
 }
@@ -154,8 +156,10 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError> {
     let rows = client
         .query_typed(
-            "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '' \
-             FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, a.attnotnull, \
+                    a.attgenerated <> '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL \
+             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[(&oid, Type::OID)],
         )
         .await?;
@@ -170,6 +174,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         kind: Kind::from_type(type_oid, typmod),
         not_null: row.try_get(4)?,
         generated: row.try_get(5)?,
+        has_default: row.try_get(6)?,
         type_oid,
         typmod,
     })

@@ -8,7 +8,7 @@ use super::meter::Meter;
 use super::queue::Closed;
 use super::segment::{Chunk, Origin, RowIndex};
 use crate::encode::{Dialect, FieldError, Kind, RowWriter};
-use crate::engine::catalog::Table;
+use crate::engine::catalog::{Column, Table};
 use crate::error::{DataError, Position, RowError};
 
 /// A chunk is sent on when it has grown to this size: large enough that the driver passes it on uncopied and a system call is rare,
@@ -207,7 +207,6 @@ pub(super) fn shorten_list(mut misfits: Vec<String>) -> Vec<String> {
 /// # Errors
 /// All that is wrong with the names.
 pub(super) fn resolve(table: &Table, names: &[String]) -> Result<Vec<Target>, Vec<String>> {
-    let shown = table.display_name();
     if names.len() > FIELDS_MAX {
         let count = names.len();
         return Err(vec![format!("{count} columns are more than the {FIELDS_MAX} that a table can have")]);
@@ -218,23 +217,35 @@ pub(super) fn resolve(table: &Table, names: &[String]) -> Result<Vec<Target>, Ve
     let mut misfits = Vec::new();
     let mut targets = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        let quoted = shorten(name);
         if names[..at].contains(name) {
-            misfits.push(format!("column \"{quoted}\" is given more than once"));
+            misfits.push(format!("column \"{}\" is given more than once", shorten(name)));
             continue;
         }
-        let Some(index) = table.columns.iter().position(|column| column.name == *name) else {
-            misfits.push(format!("table {shown} has no column \"{quoted}\""));
-            continue;
-        };
-        let column = &table.columns[index];
-        match column.kind {
-            _ if column.generated => {
-                misfits.push(format!("column \"{quoted}\" is generated, and takes no values"));
-            }
-            None => misfits.push(format!("column \"{quoted}\" is of type {}, which is not supported", column.type_name)),
-            Some(kind) => targets.push(Target { index, kind, refuse_null: column.not_null && table.null_is_final }),
+        match target(table, name) {
+            Ok(target) => targets.push(target),
+            Err(misfit) => misfits.push(misfit),
         }
     }
+    // Without them every row is refused; better to say so once, and before the first.
+    let must_be_given = |column: &&Column| column.not_null && !column.has_default && !column.generated && table.null_is_final;
+    let missing = table.columns.iter().filter(must_be_given).filter(|column| !names.contains(&column.name));
+    misfits.extend(missing.map(|column| format!("column \"{}\" is NOT NULL without a default, and is not given", column.name)));
     if misfits.is_empty() { Ok(targets) } else { Err(shorten_list(misfits)) }
+}
+
+/// Finds one named column in the table.
+///
+/// # Errors
+/// Why it cannot be loaded.
+pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
+    let quoted = shorten(name);
+    let index = table.columns.iter().position(|column| column.name == *name);
+    let index = index.ok_or_else(|| format!("table {} has no column \"{quoted}\"", table.display_name()))?;
+    let column = &table.columns[index];
+    if column.generated {
+        return Err(format!("column \"{quoted}\" is generated, and takes no values"));
+    }
+    let unsupported = || format!("column \"{quoted}\" is of type {}, which is not supported", column.type_name);
+    let kind = column.kind.ok_or_else(unsupported)?;
+    Ok(Target { index, kind, refuse_null: column.not_null && table.null_is_final })
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::instance::Identity;
 use super::progress::{Registry, Running};
-use super::store::{Filter, Store};
+use super::store::{Counts, Filter, Store};
 use super::{Job, State};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection, Slot};
@@ -204,6 +204,7 @@ impl Conductor {
             }
         };
         drop(entry);
+        log_end(&job, &outcome, counts);
         match recorded {
             Ok(Some(recorded)) => job = recorded,
             Ok(None) => {}
@@ -273,6 +274,14 @@ impl Conductor {
         }
         self.running.stop_all(Stop::Shutdown);
         let _ = tokio::time::timeout(grace.max(CANCEL_WAIT), self.running.idle()).await;
+    }
+}
+
+fn log_end(job: &Job, outcome: &Result<u64, LoadError>, counts: Counts) {
+    let (table, bytes, millis) = (&job.table, counts.bytes_received, counts.timings.total);
+    match outcome {
+        Ok(rows) => tracing::info!(job = %job.id, table, rows, bytes, millis, "loaded"),
+        Err(error) => tracing::info!(job = %job.id, table, bytes, millis, %error, "not loaded"),
     }
 }
 

@@ -130,6 +130,15 @@ async fn columns_that_do_not_fit_are_listed_at_once() {
     }
     nothing_happened(&world, &answer).await;
 
+    world
+        .db
+        .sql("CREATE TABLE strict (a int NOT NULL, b int NOT NULL DEFAULT 1, c int GENERATED ALWAYS AS IDENTITY, d int)")
+        .await;
+    let missing = world.load_csv("strict", "d\n1\n").await;
+    let expected = "column \"a\" is NOT NULL without a default, and is not given";
+    assert_eq!(missing.problem(422, "columns-mismatch")["misfits"][0], expected);
+    world.load_csv("strict", "a\n1\n").await.committed(1);
+
     let answer = world.load_csv("t?columns=id,nope", "id\n1\n").await;
     assert_eq!(answer.problem(422, "columns-mismatch").get("job_id"), None);
     let without_header = world.load_csv("t?header=absent", "1,a,1,2024-01-01,x,5,{}\n").await;

@@ -117,3 +117,29 @@ async fn a_server_process_killed_in_mid_load() {
     assert_eq!(world.db.count("t").await, 0);
     world.load_csv("t", "id\n1\n").await.committed(1);
 }
+
+#[tokio::test]
+async fn a_server_process_killed_during_commit_is_asked_after() {
+    let world = world().await;
+    world
+        .db
+        .sql(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NULL; END'; \
+             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    let load = Trickle::begin(&world, "t");
+    load.send("id\n1\n");
+    let answer = tokio::spawn(load.finish());
+    let job = world.wait_for_job(|job| job["state"] == "committing").await;
+    world
+        .db
+        .wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+        .await;
+    let pids = world.db.loading_pids().await;
+    world.db.sql(&format!("SELECT pg_terminate_backend({})", pids[0])).await;
+    let answer = answer.await.unwrap();
+    answer.problem(503, "database-unavailable");
+    assert_eq!(world.job(job["id"].as_str().unwrap()).await["state"], "failed");
+    assert_eq!((world.db.count("t").await, world.db.count("pgsluice.ledger").await), (0, 0));
+}

@@ -23,7 +23,7 @@ use arrow::util::display::array_value_to_string;
 
 pub use self::message::Container;
 use self::message::{Framer, Part, check_batch};
-use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list};
+use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list, target};
 use super::segment::Origin;
 use crate::error::{DataError, Position};
 
@@ -188,15 +188,13 @@ fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<()
         return Err(DataError::Misfit(misfits).into());
     }
     for field in schema.fields() {
-        let Ok(found) = resolve(rows.table, std::slice::from_ref(field.name())) else {
+        let Ok(target) = target(rows.table, field.name()) else {
             continue;
         };
         let empty = guarded(|| Ok(new_empty_array(field.data_type())))
             .map_err(|reason| DataError::malformed("malformed-arrow", reason, Position::default()))?;
-        for target in found {
-            if bind::bind(target.kind, empty.as_ref(), rows.dialect()).is_none() {
-                misfits.push(misfit(target, &empty, rows));
-            }
+        if bind::bind(target.kind, empty.as_ref(), rows.dialect()).is_none() {
+            misfits.push(misfit(target, &empty, rows));
         }
     }
     if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(shorten_list(misfits)).into()) }

@@ -14,7 +14,6 @@ mod text;
 
 pub use numeric::Decimal;
 pub use row::{HEADER, RowWriter, TRAILER};
-pub use scalar::uuid;
 pub use temporal::{DATE_EPOCH_DAYS, TIMESTAMP_EPOCH_MICROS, check_date_days, check_timestamp_micros};
 pub use text::check_text;
 
@@ -131,7 +130,7 @@ impl FieldError {
 /// `raw` must be UTF-8 without NUL bytes: the caller has checked the whole record.
 ///
 /// # Errors
-/// See [`FieldError`]; `row` then holds a part of the field and is to be rolled back by the caller.
+/// See [`FieldError`]; `row` then holds a part of the field, and is of no more use.
 #[inline]
 pub fn text_field(kind: Kind, dialect: Dialect, raw: &[u8], row: &mut RowWriter) -> Result<(), FieldError> {
     match kind {

@@ -35,11 +35,6 @@ impl RowWriter {
         self.out.extend_from_slice(&self.field_count);
     }
 
-    /// Takes back the row begun last.
-    pub fn roll_back(&mut self) {
-        self.out.truncate(self.row_start);
-    }
-
     /// Bytes of the row begun last, so far.
     #[inline]
     pub fn row_bytes(&self) -> usize {

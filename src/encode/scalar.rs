@@ -172,10 +172,7 @@ fn mantissa_has_digit(text: &[u8]) -> bool {
 }
 
 /// `string_to_uuid`: 32 hexadecimal digits, a hyphen allowed after every fourth, all of it in braces or not.
-///
-/// # Errors
-/// 22P02 for anything else.
-pub fn uuid(raw: &[u8]) -> Result<[u8; 16], FieldError> {
+pub(super) fn uuid(raw: &[u8]) -> Result<[u8; 16], FieldError> {
     let syntax = || FieldError::syntax("uuid");
     let mut rest = match raw {
         [b'{', inner @ .., b'}'] => inner,

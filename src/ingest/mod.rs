@@ -99,7 +99,7 @@ impl Stopper {
 /// Asked between the ledger row and COMMIT: the last moment at which a load can still be stopped.
 pub trait Witness {
     /// Records that the load is about to commit in the transaction `xid`; an error stops it.
-    fn committing(&self, xid: &str, rows: u64) -> impl Future<Output = Result<(), LoadError>> + Send;
+    fn committing(&self, xid: &str) -> impl Future<Output = Result<(), LoadError>> + Send;
 }
 
 /// Refuses, before the body is asked for, what is sure to be refused: columns that the request itself names wrongly.
@@ -132,7 +132,7 @@ pub async fn run(
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
-        witness.committing(&xid, rows).await?;
+        witness.committing(&xid).await?;
         load.meter.commit.add_since(committing_since);
         Ok::<u64, LoadError>(rows)
     };

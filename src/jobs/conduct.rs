@@ -293,7 +293,7 @@ struct JobRow<'a> {
 }
 
 impl Witness for JobRow<'_> {
-    async fn committing(&self, xid: &str, _rows: u64) -> Result<(), LoadError> {
+    async fn committing(&self, xid: &str) -> Result<(), LoadError> {
         if self.store.committing(self.id, xid).await.map_err(LoadError::Metadata)? {
             return Ok(());
         }

@@ -1,6 +1,8 @@
-# Every command works on a fresh Debian machine with git, curl, make, gcc and cargo: what else is needed is installed first.
+# Every command works on a fresh Debian machine with git, curl, make, gcc and cargo (Rust 1.90 or later): what else is needed is
+# installed first.
 
 TOOLS := target/tools
+BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
 .PHONY: help quickstart test check bench build fmt
@@ -31,7 +33,7 @@ check: $(TOOLS)/bin/cargo-deny
 bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
-	target/bench-venv/bin/python bench/compare.py $(BENCH)
+	target/bench-venv/bin/python bench/compare.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
 
 fmt:
 	cargo fmt

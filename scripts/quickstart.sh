@@ -12,19 +12,20 @@ output=$(mktemp)
 unset DATABASE_URL PGSLUICE_DATABASE_URL PGSLUICE_BULK_DATABASE_URL
 set -- serve --listen "127.0.0.1:$port"
 [ -z "${DATA_DIR:-}" ] || set -- "$@" --data-dir "$DATA_DIR"
-PGSLUICE_LOG=${PGSLUICE_LOG:-warn} target/release/pgsluice "$@" >"$output" &
+PGSLUICE_LOG=${PGSLUICE_LOG:-warn} "${CARGO_TARGET_DIR:-target}/release/pgsluice" "$@" >"$output" &
 service=$!
 stop() {
-    trap - INT TERM EXIT
+    trap - INT TERM HUP EXIT
     kill -INT "$service" 2>/dev/null || true
     wait "$service" || status=$?
     rm -f "$output"
     exit "${status:-0}"
 }
-trap stop INT TERM EXIT
+trap stop INT TERM HUP EXIT
 
 until grep -q '^listening on ' "$output"; do
-    kill -0 "$service" 2>/dev/null || { echo "The service did not start (another port: PORT=8090 make quickstart)." >&2; status=1 stop; }
+    # It has said itself why; PORT=… and DATA_DIR=… are what can be chosen.
+    kill -0 "$service" 2>/dev/null || { status=1 stop; }
     sleep 0.2
 done
 base=$(sed -n 's/^listening on //p' "$output")

@@ -36,9 +36,10 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
+    /// An empty URL is somebody's unset variable and not a wish for the embedded cluster, unless it is the common DATABASE_URL's.
     pub(crate) fn metadata(&self) -> Option<String> {
-        let common = || std::env::var("DATABASE_URL").ok();
-        self.database_url.clone().or_else(common).filter(|url| !url.is_empty())
+        let common = || std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+        self.database_url.clone().or_else(common)
     }
 
     pub(crate) fn target(&self) -> Option<String> {
@@ -203,7 +204,7 @@ enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct Log {
     /// What to log: error, warn, info, debug, or a tracing filter
-    #[arg(long = "log", env = "PGSLUICE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long = "log", env = "PGSLUICE_LOG", default_value = "info,refinery_core=warn,tokio_postgres=warn", value_name = "FILTER")]
     filter: String,
     /// How to log
     #[arg(long = "log-format", env = "PGSLUICE_LOG_FORMAT", default_value = "text")]

@@ -16,7 +16,7 @@ use pgsluice::engine::embedded::Cluster;
 use pgsluice::engine::migrate;
 use pgsluice::engine::oltp::Oltp;
 use pgsluice::error::DatabaseError;
-use pgsluice::http::{self, Documents, Edge};
+use pgsluice::http::{self, Documents, Edge, Shutdown};
 use pgsluice::jobs::{Conductor, Housekeeper};
 
 use crate::arguments::{Arguments, Command, Databases, Serve};
@@ -46,12 +46,21 @@ fn main() -> ExitCode {
 async fn run_migrate(databases: Databases) -> Result<(), Failure> {
     let metadata = databases.metadata().ok_or("--database-url is missing")?;
     let target = databases.target().unwrap_or_else(|| metadata.clone());
-    Ok(migrate_both(&metadata, &target).await?)
+    migrate_both(&metadata, &target).await
 }
 
-async fn migrate_both(metadata: &str, target: &str) -> Result<(), DatabaseError> {
-    migrate::migrate(metadata, migrate::METADATA).await?;
-    migrate::migrate(target, migrate::TARGET).await
+async fn migrate_both(metadata: &str, target: &str) -> Result<(), Failure> {
+    let metadata = migrate::migrate(metadata, migrate::METADATA).await;
+    metadata.map_err(|error| named("the metadata database (--database-url)", &error))?;
+    let target = migrate::migrate(target, migrate::TARGET).await;
+    target.map_err(|error| named("the target database (--bulk-database-url, else --database-url)", &error))?;
+    Ok(())
+}
+
+/// With two databases an error has to say which.
+fn named(which: &str, error: &DatabaseError) -> String {
+    let sqlstate = error.sqlstate.as_ref().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
+    format!("{which}: {error}{sqlstate}")
 }
 
 /// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
@@ -78,7 +87,7 @@ fn start_cluster(serve: &Serve) -> Result<Cluster, Failure> {
     Ok(cluster)
 }
 
-async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: CancellationToken) -> Result<(), Failure> {
+async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) -> Result<(), Failure> {
     let embedded = cluster.map(Cluster::url);
     let metadata = serve.databases.metadata().or(embedded).ok_or("no database")?;
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
@@ -101,19 +110,22 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Cancellati
     Ok(())
 }
 
-/// SIGTERM or SIGINT begins an orderly shutdown.
-fn shutdown_on_signal() -> Result<CancellationToken, Failure> {
-    let token = CancellationToken::new();
+/// SIGTERM, SIGINT or SIGHUP (the terminal is gone) begins an orderly shutdown; the next one ends the grace of loads that still run.
+fn shutdown_on_signal() -> Result<Shutdown, Failure> {
+    let shutdown = Shutdown::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let begun = token.clone();
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let Shutdown { begin, hurry } = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for token in [begin, hurry] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+            token.cancel();
         }
-        tracing::info!("shutting down");
-        begun.cancel();
     });
-    Ok(token)
+    Ok(shutdown)
 }

@@ -1,5 +1,7 @@
 //! Logs: to standard error, as text or as JSON lines.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// How a log line is written.
@@ -18,6 +20,7 @@ pub enum LogFormat {
 pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| format!("the log filter {filter:?}: {error}"))?;
     let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let logger = logger.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logger.init(),
         LogFormat::Json => logger.json().init(),

@@ -59,11 +59,22 @@ async fn migrate_locked(client: &mut Client, steps: Steps) -> Result<(), Databas
     let report = runner
         .run_async(client)
         .await
-        .map_err(|error| unreachable(format!("a migration failed: {error}")))?;
+        .map_err(|error| unreachable(format!("a migration failed: {}", deepest(&error))))?;
     for step in report.applied_migrations() {
         tracing::info!(%step, history = steps.history, "migrated");
     }
     Ok(())
+}
+
+/// The runner's errors say which step failed and keep the server's reason to themselves, some sources deeper.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// `CREATE SCHEMA IF NOT EXISTS` needs the right to create even where the schema exists.

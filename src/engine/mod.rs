@@ -24,10 +24,10 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// # Errors
 /// The URL is not one, without repeating it (it may hold a password).
 pub fn connection_config(url: &str, application_name: &str, connect_timeout: Duration) -> Result<Config, DatabaseError> {
-    let mut config = Config::from_str(url).map_err(|error| DatabaseError {
-        message: format!("the database URL cannot be read: {}", causes(&error)),
-        ..DatabaseError::default()
-    })?;
+    if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+        return Err(unreachable("the database URL must begin with postgresql://"));
+    }
+    let mut config = Config::from_str(url).map_err(|error| unreachable(format!("the database URL cannot be read: {}", causes(&error))))?;
     if config.get_application_name().is_none() {
         config.application_name(application_name);
     }

@@ -23,7 +23,7 @@ use tower::ServiceBuilder;
 
 pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
-pub use self::serve::serve;
+pub use self::serve::{Shutdown, serve};
 use crate::config;
 use crate::jobs::Conductor;
 

@@ -95,7 +95,7 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
     if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
         && !encoding.eq_ignore_ascii_case("identity")
     {
-        let detail = "a Content-Encoding is not supported by this version";
+        let detail = format!("Content-Encoding: {encoding} is not supported by this version: send the body uncompressed");
         let problem = Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-content-encoding",
@@ -144,6 +144,11 @@ impl MediaType {
             return Ok(media);
         };
         let mut parts = value.split(';').map(str::trim);
+        if value.to_ascii_lowercase().starts_with("multipart/") {
+            return Err(unsupported(
+                "multipart forms are not taken: send the file itself as the body (curl -X POST -T file)",
+            ));
+        }
         media.essence = parts.next().map(str::to_ascii_lowercase).filter(|text| !text.is_empty());
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));

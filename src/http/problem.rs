@@ -188,7 +188,7 @@ fn from_load(error: &LoadError) -> Problem {
 }
 
 fn from_body(error: &BodyError) -> Problem {
-    let detail = error.to_string();
+    let detail = format!("{error}; nothing was loaded");
     match error {
         BodyError::Truncated(_) => Problem::bad_request("truncated-body", detail),
         BodyError::Stalled(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "client-stalled", "The client stalled", detail),

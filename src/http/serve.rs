@@ -18,9 +18,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What answers that are on their way get to go out, once no load runs any more.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
+/// How the service is told to go down.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// take no new loads, and let those that run finish within their grace period
+    pub begin: CancellationToken,
+    /// do not wait for them any longer
+    pub hurry: CancellationToken,
+}
+
 /// Serves until `shutdown`; then takes no new loads, gives those that run their grace period, and only then closes the door: whoever
 /// asks after a job meanwhile is answered.
-pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
     let service = TowerToHyperService::new(router(Arc::clone(&edge)));
     let connections = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
@@ -59,8 +68,8 @@ fn prepare(stream: TcpStream) -> TokioIo<TcpStream> {
     TokioIo::new(stream)
 }
 
-async fn drain(edge: &Edge, shutdown: CancellationToken) {
-    shutdown.cancelled().await;
+async fn drain(edge: &Edge, shutdown: Shutdown) {
+    shutdown.begin.cancelled().await;
     edge.draining.store(true, Relaxed);
-    edge.conductor.drain(edge.settings.shutdown_grace).await;
+    edge.conductor.drain(edge.settings.shutdown_grace, &shutdown.hurry).await;
 }

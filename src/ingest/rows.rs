@@ -240,7 +240,12 @@ pub(super) fn resolve(table: &Table, names: &[String]) -> Result<Vec<Target>, Ve
 pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
     let quoted = shorten(name);
     let index = table.columns.iter().position(|column| column.name == *name);
-    let index = index.ok_or_else(|| format!("table {} has no column \"{quoted}\"", table.display_name()))?;
+    let index = index.ok_or_else(|| {
+        let alike = |column: &&Column| column.name.eq_ignore_ascii_case(name.trim());
+        let meant = table.columns.iter().find(alike);
+        let hint = meant.map(|column| format!(" (but \"{}\": case and blanks count)", column.name));
+        format!("table {} has no column \"{quoted}\"{}", table.display_name(), hint.unwrap_or_default())
+    })?;
     let column = &table.columns[index];
     if column.generated {
         return Err(format!("column \"{quoted}\" is generated, and takes no values"));

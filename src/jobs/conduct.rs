@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::instance::Identity;
@@ -267,10 +268,16 @@ impl Conductor {
         }
     }
 
-    /// Waits for running loads to end, for so long; then stops those that still run and waits for that.
-    pub async fn drain(&self, grace: Duration) {
-        if tokio::time::timeout(grace, self.running.idle()).await.is_ok() {
-            return;
+    /// Waits for running loads to end, for so long or until told to hurry; then stops those that still run and waits for that.
+    pub async fn drain(&self, grace: Duration, hurry: &CancellationToken) {
+        let (loads, seconds) = (self.running.all().len(), grace.as_secs());
+        if loads > 0 {
+            tracing::warn!("shutting down: waiting up to {seconds} s for {loads} running load(s); a second signal stops them now");
+        }
+        tokio::select! {
+            () = self.running.idle() => return,
+            () = tokio::time::sleep(grace) => {}
+            () = hurry.cancelled() => {}
         }
         self.running.stop_all(Stop::Shutdown);
         let _ = tokio::time::timeout(grace.max(CANCEL_WAIT), self.running.idle()).await;

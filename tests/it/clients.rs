@@ -64,6 +64,48 @@ async fn pyarrow_streams_and_files() {
     }
 }
 
+const POLARS: &str = r#"
+import sys, polars, datetime
+frame = polars.DataFrame({"id": list(range(3000)), "name": [f"n{i}" for i in range(3000)]})
+frame = frame.with_columns(day=polars.lit(datetime.date(2024, 2, 29)), kind=polars.lit("x"))
+if sys.argv[1] in ("stream", "categorical file"):
+    frame = frame.with_columns(polars.col("kind").cast(polars.Categorical))
+if sys.argv[1].endswith("file"):
+    frame.write_ipc(sys.stdout.buffer)
+elif sys.argv[1] == "zstd":
+    frame.write_ipc(sys.stdout.buffer, compression="zstd", record_batch_size=700)
+elif sys.argv[1] == "stream":
+    frame.write_ipc_stream(sys.stdout.buffer)
+else:
+    frame.write_csv(sys.stdout.buffer)
+"#;
+
+#[tokio::test]
+async fn polars_files_streams_and_csv() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int8, name text, day date, kind text)").await;
+    for (how, media) in [("file", FILE), ("zstd", FILE), ("stream", STREAM), ("csv", "text/csv")] {
+        let output = std::process::Command::new(python()).args(["-c", POLARS, how]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        world.load("t", media, output.stdout.clone()).await.committed(3000);
+        let sums = world
+            .db
+            .texts("SELECT format('%s %s %s', sum(id), count(DISTINCT name), min(day)) FROM t WHERE kind = 'x'")
+            .await;
+        assert_eq!(sums[0].as_deref(), Some("4498500 3000 2024-02-29"), "{how}");
+        world.db.sql("TRUNCATE t").await;
+        if media == FILE {
+            let cut = output.stdout[..output.stdout.len() - 20].to_vec();
+            assert_eq!(world.load("t", media, cut).await.status, 422, "{how}");
+        }
+    }
+    // Its dictionaries are numbered in the footer only, so read in order the values could be another column's.
+    let output = std::process::Command::new(python()).args(["-c", POLARS, "categorical file"]).output().unwrap();
+    let answer = world.load("t", FILE, output.stdout).await;
+    assert!(answer.problem(422, "malformed-arrow")["detail"].as_str().unwrap().contains("write_ipc_stream"));
+    assert_eq!(world.db.count("t").await, 0);
+}
+
 #[tokio::test]
 async fn curl_with_a_file_and_from_a_pipe() {
     let world = World::new().await;

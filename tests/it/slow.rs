@@ -17,7 +17,7 @@ async fn a_stopped_backend_makes_the_client_wait_and_memory_stays_flat() {
 
     world.wait_for_job(|job| job["rows_received"].as_u64() > Some(200_000)).await;
     let backend = world.db.loading_pids().await[0].cast_unsigned();
-    signal(backend, "STOP");
+    stop_alone(&world, backend).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = (world.service.rss_kib(), received(&world).await);
     // Longer than the time for which a client may stall: the client is not to blame.
@@ -28,6 +28,23 @@ async fn a_stopped_backend_makes_the_client_wait_and_memory_stays_flat() {
     assert_eq!(before.1, after.1, "the body was read on although nobody took the rows");
     assert!(after.0 < before.0 + 4096, "memory grew from {} to {} KiB", before.0, after.0);
     load.await.unwrap().committed(rows as u64);
+}
+
+/// Stops a server process at a moment at which it holds nothing that the rest of the server waits for: stopped in the middle of writing
+/// WAL, it would hold up every commit, also those of other tests.
+async fn stop_alone(world: &World, backend: u32) {
+    world.db.sql("CREATE TABLE probe (n int)").await;
+    let probe = world.db.connect().await;
+    for _ in 0..200 {
+        signal(backend, "STOP");
+        let write = probe.batch_execute("INSERT INTO probe VALUES (1)");
+        if tokio::time::timeout(Duration::from_millis(300), write).await.is_ok() {
+            return;
+        }
+        signal(backend, "CONT");
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    panic!("the server process always holds something");
 }
 
 async fn received(world: &World) -> u64 {

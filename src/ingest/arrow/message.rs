@@ -9,6 +9,10 @@ const MAGIC: &[u8; 8] = b"ARROW1\0\0";
 const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// Messages are aligned to 8 bytes, by some writers to 64.
 const ALIGNMENT_MAX: u64 = 64;
+/// A file whose schema has no head begins with it right after the magic; this is where its first word ends.
+const BARE_SCHEMA_WORD: u64 = 12;
+/// Such a schema is read word by word, so it gets less room than one with a head.
+const BARE_SCHEMA_BYTES_MAX: usize = 1 << 20;
 /// Of a file: the footer's length and the magic once more.
 const FILE_END_BYTES: usize = 4 + 6;
 /// Room for a schema of 1,600 columns with long names; the footer of a file with a million batches fits as well.
@@ -32,6 +36,8 @@ pub enum Container {
 pub(super) struct Part {
     pub(super) metadata: Vec<u8>,
     pub(super) body: Buffer,
+    /// a schema without a head
+    pub(super) bare: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +46,13 @@ enum State {
     Continuation,
     Length,
     Metadata,
-    Body { metadata: Vec<u8> },
+    /// a schema without a head, as some writers put it in front of a file's messages: it ends where the first of them begins
+    BareSchema {
+        metadata: Vec<u8>,
+    },
+    Body {
+        metadata: Vec<u8>,
+    },
     Footer,
     Ended,
 }
@@ -120,8 +132,25 @@ impl Framer {
                     [0, 0, 0, 0] if self.container == Container::File && self.offset <= ALIGNMENT_MAX => {
                         self.expect(State::Continuation, 4);
                     }
+                    word if self.container == Container::File && self.offset == BARE_SCHEMA_WORD => {
+                        let metadata = word.to_vec();
+                        self.expect(State::BareSchema { metadata }, 4);
+                    }
                     word => return Err(self.not_arrow(word)),
                 }
+            }
+            State::BareSchema { mut metadata } => {
+                let (word, at_message) = (part.as_slice(), metadata.len().is_multiple_of(8));
+                if at_message && word == CONTINUATION {
+                    self.message_offset = self.offset - 4;
+                    self.expect(State::Length, 4);
+                    return Ok(Some(Part { metadata, body: MutableBuffer::new(0).into(), bare: true }));
+                }
+                metadata.extend_from_slice(word);
+                if metadata.len() > BARE_SCHEMA_BYTES_MAX {
+                    return Err(self.not_arrow(&metadata));
+                }
+                self.expect(State::BareSchema { metadata }, 4);
             }
             State::Length => {
                 let length = part.as_slice().try_into().map_or(0, u32::from_le_bytes) as usize;
@@ -145,7 +174,7 @@ impl Framer {
             }
             State::Body { metadata } => {
                 self.expect(State::Continuation, 4);
-                return Ok(Some(Part { metadata, body: part.into() }));
+                return Ok(Some(Part { metadata, body: part.into(), bare: false }));
             }
             State::Ended | State::Footer => {
                 let reason = "there is more data after the end-of-stream marker";

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
@@ -55,10 +55,13 @@ impl Decoder {
 
     pub(super) fn push(&mut self, mut bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         while let Some(part) = self.framer.next(&mut bytes)? {
-            let Part { metadata, body } = part;
+            let Part { metadata, body, bare } = part;
             let message =
                 arrow::ipc::root_as_message(&metadata).map_err(|error| self.malformed(format!("a message cannot be read: {error}")))?;
             self.take_message(message, &body, rows)?;
+            if bare {
+                self.check_bare_schema()?;
+            }
         }
         Ok(())
     }
@@ -94,6 +97,24 @@ impl Decoder {
                 Err(self.malformed("the first message is not a schema").into())
             }
             (other, _) => Err(self.malformed(format!("unexpected message type {other:?}")).into()),
+        }
+    }
+
+    /// Writers that leave out the schema's head (polars) give dictionaries their true numbers in the footer only: read in order, a
+    /// column could get another one's values.
+    fn check_bare_schema(&self) -> Result<(), Halt> {
+        let fields = self.schema.iter().flat_map(|schema| schema.fields());
+        let mut dictionaries = fields.filter(|field| matches!(field.data_type(), DataType::Dictionary(..)));
+        match dictionaries.next() {
+            None => Ok(()),
+            Some(field) => {
+                let name = shorten(field.name());
+                let reason = format!(
+                    "the file says only at its end which dictionary belongs to column \"{name}\", so it cannot be read as it comes: \
+                     send an Arrow IPC stream (polars: write_ipc_stream), or the column as plain strings"
+                );
+                Err(self.malformed(reason).into())
+            }
         }
     }
 

@@ -5,7 +5,7 @@ mod scan;
 use self::scan::{Marks, Record, Scanner};
 use super::rows::{Halt, Rows, shorten};
 use super::segment::Origin;
-use crate::encode::{check_text, text_field};
+use crate::encode::{FieldError, check_text, text_field};
 use crate::error::{DataError, Position, RowError};
 
 /// How a CSV body is written; the words are those of PostgreSQL's COPY.
@@ -105,14 +105,27 @@ fn begin_with_header(options: &Options, record: &Record<'_>, scratch: &mut Vec<u
         .collect();
     rows.begin(&names).map_err(|halt| match halt {
         Halt::Data(DataError::Misfit(mut misfits)) => {
-            misfits.push(format!(
-                "the first line was read as a header ({}): if it is data, say header=absent",
-                shorten(&String::from_utf8_lossy(record.bytes()))
-            ));
+            misfits.extend(header_hint(options, &names, rows));
             Halt::Data(DataError::Misfit(misfits))
         }
         other => other,
     })
+}
+
+/// What is probably meant when not one name in the header is a column's.
+fn header_hint(options: &Options, names: &[String], rows: &Rows<'_>) -> Option<String> {
+    let is_column = |name: &String| rows.table.columns.iter().any(|column| column.name == *name);
+    if names.iter().any(is_column) {
+        return None;
+    }
+    if let [only] = names
+        && let Some(other) = [';', '\t', '|', ','].into_iter().find(|c| only.contains(*c))
+    {
+        let (used, escaped) = (char::from(options.delimiter), format!("%{:02X}", u32::from(other)));
+        return Some(format!("the header has no {used:?} in it: if fields end with {other:?}, say delimiter={escaped}"));
+    }
+    let shown = shorten(&names.join(", "));
+    Some(format!("the first line was read as a header ({shown}): if it is data, say header=absent"))
 }
 
 /// As in COPY without a column list: all columns of the table, but for those that nobody may write.
@@ -174,17 +187,25 @@ fn check_record(record: &Record<'_>, rows: &Rows<'_>) -> Result<(), Halt> {
 }
 
 #[cold]
-fn bad_record(record: &Record<'_>, error: crate::encode::FieldError) -> Halt {
+fn bad_record(record: &Record<'_>, error: FieldError) -> Halt {
     let reason = match error {
-        crate::encode::FieldError::Refused { reason, .. } => reason,
-        crate::encode::FieldError::NotMine => "not text".into(),
+        FieldError::Refused { reason, .. } => reason,
+        FieldError::NotMine => "not text".into(),
+    };
+    let looks_like = match record.bytes() {
+        [0x1F, 0x8B, ..] => "; it looks like gzip, which has to be unpacked first",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd, which has to be unpacked first",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16",
+        [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
+        [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet",
+        _ => "",
     };
     let error = RowError {
         position: origin(record).into(),
         value: None,
         type_name: None,
         sqlstate: "22021",
-        reason,
+        reason: format!("{reason}; a CSV body must be UTF-8{looks_like}").into(),
     };
     error.into()
 }

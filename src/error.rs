@@ -130,9 +130,22 @@ pub enum TableError {
     /// The request's columns are not the table's.
     #[error("{}", .0.join("; "))]
     Misfit(Vec<String>),
+    /// The server does not know a setting that the request asks for.
+    #[error("{0}")]
+    Setting(String),
     /// The database did not answer the question.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+impl TableError {
+    /// Tells a setting that the server refuses from other errors.
+    pub fn from_setting(error: DatabaseError) -> TableError {
+        match error.sqlstate.as_deref() {
+            Some("22023") => TableError::Setting(error.message),
+            _ => TableError::Database(error),
+        }
+    }
 }
 
 /// Why the bulk engine gave no connection.

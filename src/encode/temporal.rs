@@ -275,8 +275,13 @@ fn days_from_civil(year: u32, month: u32, day: u32) -> i32 {
 mod tests {
     use super::*;
 
-    const UTC: Dialect = Dialect { time_zone_is_utc: true };
-    const ELSEWHERE: Dialect = Dialect { time_zone_is_utc: false };
+    const UTC: Dialect = Dialect {
+        server_version: 150_000,
+        time_zone_is_utc: true,
+        money_is_plain: true,
+        array_nulls: true,
+    };
+    const ELSEWHERE: Dialect = Dialect { time_zone_is_utc: false, ..UTC };
 
     #[test]
     fn dates_count_from_the_year_2000() {

@@ -49,6 +49,15 @@ struct Session {
     backend: Backend,
 }
 
+/// Settings that a load asks for because they change what its text means; the session's own otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// `TimeZone`
+    pub time_zone: Option<String>,
+    /// `DateStyle`
+    pub date_style: Option<String>,
+}
+
 /// The right to run one load.
 #[derive(Debug)]
 pub struct Slot(#[allow(dead_code, reason = "held, not read: dropping it frees the slot")] OwnedSemaphorePermit);
@@ -74,11 +83,6 @@ impl Bulk {
             settings,
             idle: Mutex::default(),
         })))
-    }
-
-    /// `SET LOCAL lock_timeout` of a load.
-    pub fn lock_timeout(&self) -> Duration {
-        self.0.settings.lock_timeout
     }
 
     /// How long the target database may take to answer what a load has to know before it begins.
@@ -174,7 +178,39 @@ impl Connection {
         self.session.as_ref().expect("a live connection").backend
     }
 
-    /// Gives the connection back, after a commit or where nothing was begun, for the next load.
+    /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
+    /// local to it, so that the next load starts afresh.
+    ///
+    /// # Errors
+    /// 22023 for a setting that the server does not know.
+    pub async fn begin(&self, reading: &Reading) -> Result<(), DatabaseError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+             SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL lock_timeout = {}; \
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+              WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
+            self.engine.0.settings.lock_timeout.as_millis(),
+        );
+        self.client().batch_execute(&begin).await?;
+        for (name, value) in [("TimeZone", &reading.time_zone), ("DateStyle", &reading.date_style)] {
+            if let Some(value) = value {
+                let set = "SELECT pg_catalog.set_config($1, $2, true)";
+                self.client().query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction without a trace and gives the connection back: only the request was wrong.
+    pub async fn roll_back(self) {
+        let rolled_back = tokio::time::timeout(PING_TIMEOUT, self.client().batch_execute("ROLLBACK")).await;
+        if matches!(rolled_back, Ok(Ok(()))) {
+            self.release();
+        }
+    }
+
+    /// Gives the connection back for the next load, when no transaction is open.
     pub fn release(mut self) {
         if let Some(session) = self.session.take()
             && self.slot.is_some()

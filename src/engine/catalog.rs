@@ -4,7 +4,8 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::quote_identifier;
-use crate::encode::{Dialect, Kind};
+use super::types::types;
+use crate::encode::{Dialect, Kind, Types};
 use crate::error::{DatabaseError, TableError};
 
 /// What no load may write: the system's tables, and our own.
@@ -103,8 +104,11 @@ pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableEr
                     pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
                     pg_catalog.row_security_active(c.oid), \
                     c.relkind = 'p' OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 7 = 7), \
+                    pg_catalog.pg_is_in_recovery(), \
+                    pg_catalog.current_setting('server_version_num')::int4, \
                     upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
-                    pg_catalog.pg_is_in_recovery() \
+                    pg_catalog.current_setting('lc_monetary') ~ '^(C|POSIX|C\\.(UTF-8|utf8)|en_US(\\.(UTF-8|utf8))?)$', \
+                    pg_catalog.current_setting('array_nulls')::bool \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
             &[(&oid, Type::OID)],
         )
@@ -127,7 +131,12 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
         name: get_text(1)?,
         columns: Vec::new(),
         null_is_final: !get_flag(5)?,
-        dialect: Dialect { time_zone_is_utc: get_flag(6)? },
+        dialect: Dialect {
+            server_version: row.try_get::<_, i32>(7).map_err(DatabaseError::from)?.unsigned_abs(),
+            time_zone_is_utc: get_flag(8)?,
+            money_is_plain: get_flag(9)?,
+            array_nulls: get_flag(10)?,
+        },
     };
     let shown = table.display_name();
     if is_reserved(&table.schema, &table.name) {
@@ -146,7 +155,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
             format!("row-level security is active on {shown} for the service's role, and PostgreSQL refuses COPY FROM on such tables");
         return Err(TableError::Unsupported(reason));
     }
-    if get_flag(7)? {
+    if get_flag(6)? {
         let reason = "the target database is a standby and takes no writes".to_owned();
         return Err(TableError::Unsupported(reason));
     }
@@ -154,6 +163,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
 }
 
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError> {
+    let types = types(client, oid).await?;
     let rows = client
         .query_typed(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, a.attnotnull, \
@@ -163,15 +173,15 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError
             &[(&oid, Type::OID)],
         )
         .await?;
-    rows.iter().map(|row| Ok(column(row)?)).collect()
+    rows.iter().map(|row| Ok(column(row, &types)?)).collect()
 }
 
-fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
+fn column(row: &Row, types: &Types) -> Result<Column, tokio_postgres::Error> {
     let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
     Ok(Column {
         name: row.try_get(0)?,
         type_name: row.try_get(1)?,
-        kind: Kind::from_type(type_oid, typmod),
+        kind: Kind::resolve(type_oid, typmod, types),
         not_null: row.try_get(4)?,
         generated: row.try_get(5)?,
         has_default: row.try_get(6)?,

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::problem::Problem;
 use crate::config::Limits;
+use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::{Format, Segments, csv};
 use crate::jobs::Request;
@@ -71,12 +72,13 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         Some("one") => Segments::One,
         Some(_) => return Err(invalid("segments is adaptive or one")),
     };
+    let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
-        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, segments, timeout",
-        Format::Arrow(_) => "format, segments, timeout (an Arrow schema names its own columns)",
+        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, timezone, datestyle, segments, timeout",
+        Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, segments, timeout })
+    Ok(Request { table, format, segments, reading, timeout })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {

@@ -163,6 +163,7 @@ fn from_table(error: TableError) -> Problem {
         TableError::Forbidden(_) => Problem::new(StatusCode::FORBIDDEN, "table-forbidden", "No privilege", detail),
         TableError::Unsupported(_) => refused("unsupported-table", detail),
         TableError::Misfit(misfits) => misfit(&misfits, detail),
+        TableError::Setting(_) => Problem::bad_request("invalid-option", detail),
         TableError::Database(error) => from_database(&error),
     }
 }

@@ -128,7 +128,7 @@ pub async fn run(
     witness: &impl Witness,
 ) -> Result<u64, LoadError> {
     let sealed = async {
-        let rows = transfer(&load, frames, bulk, &connection, limits).await?;
+        let rows = transfer(&load, frames, &connection, limits).await?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
@@ -174,7 +174,7 @@ fn lost_connection() -> DatabaseError {
 }
 
 /// Body to COPY: three stages at work at the same time, the first failure ends all of them.
-async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
+async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
     let (body_in, body_out) = queue::queue(limits.body_queue_bytes);
     let (chunks_in, chunks_out) = queue::queue(limits.chunk_queue_bytes);
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
@@ -182,7 +182,7 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let receive = body::receive(frames, body_in, bounds, meter);
     let encode = encode_on_thread(load, body_out, chunks_in, limits);
     let send = async {
-        copy::begin(connection, &load.table, bulk.lock_timeout()).await?;
+        copy::lock(connection, &load.table).await?;
         copy::run(connection, &load.table, chunks_out, load.segments, meter).await
     };
     let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
@@ -193,14 +193,13 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let limits = limits.clone();
+    // One COPY has one format, and only the text format takes every row.
+    let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        let result = encode(&table, format, body, &mut emit, &meter, &limits);
-        result.and_then(|()| {
-            let end = emit.chunks.blocking_send(&emit.runtime, Item::End, 0);
-            end.map_err(Halt::from)
-        })
+        encode(&table, format, text_only, body, &mut emit, &meter, &limits)?;
+        emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
@@ -239,29 +238,38 @@ impl Decoder {
     }
 }
 
-/// The loop of the encoding thread.
+/// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
+/// before.
 fn encode(
     table: &Table,
     format: Format,
-    mut body: Receiver<Bytes>,
+    text_only: bool,
+    body: Receiver<Bytes>,
     emit: &mut ChunkQueue,
     meter: &Meter,
     limits: &Limits,
 ) -> Result<(), Halt> {
+    let mut rows = Rows::new(table, text_only, meter, emit);
+    match decode(format, body, &mut rows, meter, limits) {
+        Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
+        result => result,
+    }
+}
+
+fn decode(format: Format, mut body: Receiver<Bytes>, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
     let mut decoder = Decoder::new(format, limits);
-    let mut rows = Rows::new(table, meter, emit);
     loop {
         match body.blocking_recv()? {
             Item::Value(bytes) => {
                 let working_since = Instant::now();
                 let waited = rows.waited();
-                decoder.push(&bytes, &mut rows)?;
+                decoder.push(&bytes, rows)?;
                 let waited = rows.waited() - waited;
                 meter.encode.add(working_since.elapsed().saturating_sub(waited));
             }
             Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
             Item::End => {
-                decoder.finish(&mut rows)?;
+                decoder.finish(rows)?;
                 return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
             }
         }

@@ -6,14 +6,20 @@ use bytes::Bytes;
 
 use super::meter::Meter;
 use super::queue::Closed;
-use super::segment::{Chunk, Origin, RowIndex};
-use crate::encode::{Dialect, FieldError, Kind, RowWriter};
+use super::segment::{Chunk, Form, Origin, RowIndex};
+use crate::encode::{Dialect, FieldError, Kind, RowWriter, TextWriter};
 use crate::engine::catalog::{Column, Table};
 use crate::error::{DataError, Position, RowError};
 
 /// A chunk is sent on when it has grown to this size: large enough that the driver passes it on uncopied and a system call is rare,
 /// small enough that PostgreSQL never waits long for it.
 const CHUNK_BYTES: usize = 192 << 10;
+
+/// After a row that is not ours, this much goes to the server as text before our encoders are asked again …
+const TEXT_STRETCH_BYTES: usize = 64 << 10;
+/// … and each time that they have not kept going for this long since, four times as much: two COPY statements for every odd row would
+/// cost more than reading all rows as text does.
+const BINARY_RUN_BYTES: usize = 8 << 20;
 
 /// How much of a bad value is shown.
 const SHOWN_VALUE_CHARS: usize = 200;
@@ -54,10 +60,12 @@ impl From<Closed> for Halt {
 /// What the encoding stage sends on.
 #[derive(Debug)]
 pub(super) enum Feed {
-    /// first of all: the target's columns, by their index, in the order of the fields
+    /// the target's columns, by their index, in the order of the fields of the rows that follow
     Columns(Vec<usize>),
     /// rows
     Rows(Chunk),
+    /// the body is bad after all those rows; should the server refuse one of them, that one came first
+    Refused(DataError),
 }
 
 /// Where chunks go.
@@ -69,11 +77,12 @@ pub(super) trait Emit {
 }
 
 /// One column of the load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     /// its index in the table
     pub(super) index: usize,
-    pub(super) kind: Kind,
+    /// `None`: only the server knows how to read it
+    pub(super) kind: Option<Kind>,
     /// a NULL is an error here and now
     pub(super) refuse_null: bool,
 }
@@ -82,19 +91,40 @@ pub(super) struct Target {
 pub(super) struct Rows<'a> {
     pub(super) table: &'a Table,
     pub(super) targets: Vec<Target>,
+    /// what is being written now; rows go into the writer of that name
+    form: Form,
     pub(super) writer: RowWriter,
+    pub(super) text: TextWriter,
+    stretch: Stretch,
     index: RowIndex,
     meter: &'a Meter,
     emit: &'a mut dyn Emit,
     count: u64,
 }
 
+/// How long rows go on as text.
+#[derive(Debug)]
+struct Stretch {
+    /// until the end of the load
+    endless: bool,
+    /// text still to be written before binary is tried again
+    left: usize,
+    /// how long the stretch was, for the next one
+    length: usize,
+    /// binary written since
+    binary_run: usize,
+}
+
 impl<'a> Rows<'a> {
-    pub(super) fn new(table: &'a Table, meter: &'a Meter, emit: &'a mut dyn Emit) -> Rows<'a> {
+    /// With `text_only`, the server reads all rows itself.
+    pub(super) fn new(table: &'a Table, text_only: bool, meter: &'a Meter, emit: &'a mut dyn Emit) -> Rows<'a> {
         Rows {
             table,
             targets: Vec::new(),
+            form: Form::Binary,
             writer: RowWriter::new(0, 0),
+            text: TextWriter::default(),
+            stretch: Stretch { endless: text_only, left: 0, length: 0, binary_run: 0 },
             index: RowIndex::default(),
             meter,
             emit,
@@ -116,12 +146,40 @@ impl<'a> Rows<'a> {
         self.count
     }
 
-    /// Fixes the load's columns, by the names that the body gives; every misfit is listed at once.
+    /// Fixes the columns of the rows that follow, by the names that the body gives; every misfit is listed at once.
     pub(super) fn begin(&mut self, names: &[String]) -> Result<(), Halt> {
-        self.targets = resolve(self.table, names).map_err(DataError::Misfit)?;
+        self.begin_targets(resolve(self.table, names).map_err(DataError::Misfit)?)
+    }
+
+    /// Fixes the columns of the rows that follow.
+    pub(super) fn begin_targets(&mut self, targets: Vec<Target>) -> Result<(), Halt> {
+        self.flush()?;
+        self.targets = targets;
         self.writer = RowWriter::new(self.targets.len() as u16, CHUNK_BYTES + CHUNK_BYTES / 8);
+        let unknown = self.targets.iter().any(|target| target.kind.is_none());
+        self.form = if unknown || self.stretch.endless { Form::Text } else { Form::Binary };
+        self.stretch.left = if unknown { usize::MAX } else { self.stretch.left };
         let columns = self.targets.iter().map(|target| target.index).collect();
         self.emit.emit(Feed::Columns(columns), 0)?;
+        Ok(())
+    }
+
+    /// The form in which the next row is to be written.
+    #[inline]
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// A field of the row that was begun last is not ours: the row is taken back, to be written as text.
+    #[cold]
+    pub(super) fn turn_to_text(&mut self) -> Result<(), Halt> {
+        self.writer.abandon();
+        self.flush()?;
+        self.form = Form::Text;
+        let Stretch { length, binary_run, .. } = self.stretch;
+        let kept_going = length == 0 || binary_run >= BINARY_RUN_BYTES;
+        let length = if kept_going { TEXT_STRETCH_BYTES } else { length.saturating_mul(4) };
+        self.stretch = Stretch { left: length, length, binary_run: 0, ..self.stretch };
         Ok(())
     }
 
@@ -130,29 +188,57 @@ impl<'a> Rows<'a> {
     pub(super) fn finish_row(&mut self, origin: Origin) -> Result<(), Halt> {
         self.index.push(origin);
         self.count += 1;
-        if self.writer.len() >= CHUNK_BYTES {
+        if self.form == Form::Text {
+            return self.finish_text_row();
+        }
+        self.writer.end();
+        if self.writer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn finish_text_row(&mut self) -> Result<(), Halt> {
+        self.stretch.left = self.stretch.left.saturating_sub(self.text.end());
+        let used_up = self.stretch.left == 0 && !self.stretch.endless;
+        if used_up || self.text.len() >= CHUNK_BYTES {
             self.flush()?;
+        }
+        if used_up {
+            self.form = Form::Binary;
         }
         Ok(())
     }
 
     /// Sends on what there is.
     pub(super) fn flush(&mut self) -> Result<(), Halt> {
-        if self.writer.is_empty() {
-            return Ok(());
-        }
+        let data = match self.form {
+            Form::Binary if self.writer.is_empty() => return Ok(()),
+            Form::Text if self.text.is_empty() => return Ok(()),
+            Form::Binary => {
+                self.stretch.binary_run = self.stretch.binary_run.saturating_add(self.writer.len());
+                self.writer.take()
+            }
+            Form::Text => self.text.take(),
+        };
         let mut index = std::mem::take(&mut self.index);
         index.shrink();
-        let chunk = Chunk { data: Bytes::from(self.writer.take()), index };
+        let chunk = Chunk { form: self.form, data: Bytes::from(data), index };
         self.meter.rows_received.add(chunk.index.rows());
         let bytes = chunk.data.len() + chunk.index.memory_bytes();
         self.emit.emit(Feed::Rows(chunk), bytes)?;
         Ok(())
     }
 
+    /// Sends on what there is, and then why there is no more.
+    pub(super) fn end_refused(&mut self, error: DataError) -> Result<(), Halt> {
+        self.writer.abandon();
+        self.text.abandon();
+        self.flush()?;
+        self.emit.emit(Feed::Refused(error), 0)?;
+        Ok(())
+    }
+
     /// Says what is wrong with one field, in the words of the table.
     #[cold]
-    pub(super) fn refuse(&self, target: Target, origin: Origin, value: Option<String>, error: FieldError) -> Halt {
+    pub(super) fn refuse(&self, target: &Target, origin: Origin, value: Option<String>, error: FieldError) -> Halt {
         let column = &self.table.columns[target.index];
         let (sqlstate, reason) = match error {
             FieldError::Refused { sqlstate, reason } => (sqlstate, reason),
@@ -178,7 +264,7 @@ impl<'a> Rows<'a> {
 
     /// A NULL for a column that takes none.
     #[cold]
-    pub(super) fn refuse_null(&self, target: Target, origin: Origin) -> Halt {
+    pub(super) fn refuse_null(&self, target: &Target, origin: Origin) -> Halt {
         let column = &self.table.columns[target.index].name;
         let reason = format!("null value in column \"{column}\" violates not-null constraint");
         self.refuse(target, origin, None, FieldError::refused("23502", reason))
@@ -250,7 +336,9 @@ pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
     if column.generated {
         return Err(format!("column \"{quoted}\" is generated, and takes no values"));
     }
-    let unsupported = || format!("column \"{quoted}\" is of type {}, which is not supported", column.type_name);
-    let kind = column.kind.ok_or_else(unsupported)?;
-    Ok(Target { index, kind, refuse_null: column.not_null && table.null_is_final })
+    Ok(Target {
+        index,
+        kind: column.kind.clone(),
+        refuse_null: column.not_null && table.null_is_final,
+    })
 }

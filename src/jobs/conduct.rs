@@ -12,7 +12,7 @@ use super::progress::{Registry, Running};
 use super::store::{Counts, Filter, Store};
 use super::{Job, State};
 use crate::config::Limits;
-use crate::engine::bulk::{Bulk, Connection, Slot};
+use crate::engine::bulk::{Bulk, Connection, Reading, Slot};
 use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
@@ -35,6 +35,8 @@ pub struct Request {
     pub format: Format,
     /// how to cut it
     pub segments: Segments,
+    /// how its text is to be read
+    pub reading: Reading,
     /// how long it may take; the service's own limit otherwise
     pub timeout: Option<Duration>,
 }
@@ -157,6 +159,7 @@ impl Conductor {
     async fn find_table(&self, slot: Slot, request: &Request) -> Result<(Connection, Table), Failure> {
         let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
         let look_up = async {
+            connection.begin(&request.reading).await.map_err(TableError::from_setting)?;
             let table = catalog::find(connection.client(), &request.table).await?;
             ingest::check_columns(&table, &request.format)?;
             Ok(table)
@@ -169,9 +172,9 @@ impl Conductor {
         match table {
             Ok(table) => Ok((connection, table)),
             Err(error) => {
-                // Only the request was wrong: the connection is as good as before.
-                if !matches!(error, TableError::Database(_)) {
-                    connection.release();
+                // Only the request was wrong: the connection is as good as before. (A refused setting has ended its transaction.)
+                if !matches!(error, TableError::Database(_) | TableError::Setting(_)) {
+                    connection.roll_back().await;
                 }
                 Err(error.into())
             }

@@ -15,3 +15,4 @@ mod loads;
 mod openapi;
 mod slow;
 mod support;
+mod text_segments;

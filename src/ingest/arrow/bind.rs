@@ -22,7 +22,7 @@ use crate::encode::{
 pub(super) type Append<'a> = Box<dyn Fn(usize, &mut RowWriter) -> Result<(), FieldError> + 'a>;
 
 /// The way from an array into a column; `None` where there is none.
-pub(super) fn bind<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
+pub(super) fn bind<'a>(kind: &'a Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
     match array.data_type() {
         DataType::Dictionary(..) => return dictionary(kind, array, dialect),
         // A column of nothing: every value is NULL and never asked for.
@@ -32,7 +32,7 @@ pub(super) fn bind<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Op
     if let Some(append) = from_text(kind, array, dialect) {
         return Some(append);
     }
-    match kind {
+    match *kind {
         Kind::Bool => array.as_boolean_opt().map(boolean),
         Kind::Int2 => integer(array, "smallint", |v| i16::try_from(v).map(i16::to_be_bytes).ok()),
         Kind::Int4 => integer(array, "integer", |v| i32::try_from(v).map(i32::to_be_bytes).ok()),
@@ -46,12 +46,12 @@ pub(super) fn bind<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Op
         Kind::Timestamp => timestamp(array, false),
         Kind::Timestamptz => timestamp(array, true),
         Kind::Uuid => uuid(array),
-        Kind::Text | Kind::Varchar(_) | Kind::Bpchar(_) | Kind::Json | Kind::Jsonb => None,
+        _ => None,
     }
 }
 
 /// Each distinct value has its place in the dictionary; a key leads there.
-fn dictionary<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
+fn dictionary<'a>(kind: &'a Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
     let dictionary = array.as_any_dictionary_opt()?;
     let values = bind(kind, dictionary.values().as_ref(), dialect)?;
     Some(match dictionary.keys().data_type() {
@@ -72,7 +72,7 @@ fn by_key<'a, K: ArrowDictionaryKeyType>(array: &'a dyn Array, values: Append<'a
     Box::new(move |index, out| values(keys.value(index).as_usize(), out))
 }
 
-fn from_text<'a>(kind: Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
+fn from_text<'a>(kind: &'a Kind, array: &'a dyn Array, dialect: Dialect) -> Option<Append<'a>> {
     match array.data_type() {
         DataType::Utf8 => Some(text(kind, dialect, bytes_of(array.as_string::<i32>()))),
         DataType::LargeUtf8 => Some(text(kind, dialect, bytes_of(array.as_string::<i64>()))),
@@ -90,16 +90,13 @@ fn view_of<'a, T: ByteViewType>(array: &'a GenericByteViewArray<T>) -> impl Fn(u
 }
 
 /// Arrow's own check has made sure of UTF-8; a NUL is legal there and not in PostgreSQL.
-fn text<'a>(kind: Kind, dialect: Dialect, get: impl Fn(usize) -> &'a [u8] + 'a) -> Append<'a> {
+fn text<'a>(kind: &'a Kind, dialect: Dialect, get: impl Fn(usize) -> &'a [u8] + 'a) -> Append<'a> {
     Box::new(move |index, out| {
         let value = get(index);
         if memchr::memchr(0, value).is_some() {
             return check_text(value).map_err(|(_, error)| error);
         }
-        match kind {
-            Kind::Text | Kind::Varchar(_) | Kind::Bpchar(_) | Kind::Json | Kind::Jsonb => text_value(kind, value, out),
-            _ => text_field(kind, dialect, value, out),
-        }
+        if kind.is_text() { text_value(kind, value, out) } else { text_field(kind, dialect, value, out) }
     })
 }
 
@@ -209,13 +206,13 @@ fn numeric(array: &dyn Array, limit: Option<(u16, i16)>, dialect: Dialect) -> Op
         DataType::Float32 => {
             let array = array.as_primitive::<Float32Type>();
             Some(Box::new(move |index, out| {
-                text_field(kind, dialect, array.value(index).to_string().as_bytes(), out)
+                text_field(&kind, dialect, array.value(index).to_string().as_bytes(), out)
             }))
         }
         DataType::Float64 => {
             let array = array.as_primitive::<Float64Type>();
             Some(Box::new(move |index, out| {
-                text_field(kind, dialect, array.value(index).to_string().as_bytes(), out)
+                text_field(&kind, dialect, array.value(index).to_string().as_bytes(), out)
             }))
         }
         _ => Some(decimal(limit, 0, each_integer(array)?)),

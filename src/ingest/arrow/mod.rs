@@ -147,7 +147,8 @@ impl Decoder {
     }
 
     fn encode_batch(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        let columns = batch.columns().iter().zip(rows.targets.clone());
+        let targets = rows.targets.clone();
+        let columns = batch.columns().iter().zip(&targets);
         let columns: Vec<BoundColumn<'_>> =
             columns.map(|(array, target)| BoundColumn::new(array, target, rows)).collect::<Result<_, _>>()?;
         for index in 0..batch.num_rows() {
@@ -188,14 +189,14 @@ fn too_large_a_row(origin: Origin, limit: usize) -> Halt {
 struct BoundColumn<'a> {
     array: &'a dyn Array,
     nulls: Option<NullBuffer>,
-    target: Target,
+    target: &'a Target,
     append: bind::Append<'a>,
 }
 
 impl<'a> BoundColumn<'a> {
-    fn new(array: &'a ArrayRef, target: Target, rows: &Rows<'_>) -> Result<Self, Halt> {
+    fn new(array: &'a ArrayRef, target: &'a Target, rows: &Rows<'_>) -> Result<Self, Halt> {
         // `check_schema` has seen to it that every column binds.
-        let append = bind::bind(target.kind, array.as_ref(), rows.dialect());
+        let append = target.kind.as_ref().and_then(|kind| bind::bind(kind, array.as_ref(), rows.dialect()));
         let append = append.ok_or_else(|| DataError::Misfit(vec![misfit(target, array, rows)]))?;
         Ok(BoundColumn { array: array.as_ref(), nulls: array.logical_nulls(), target, append })
     }
@@ -214,14 +215,14 @@ fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<()
         };
         let empty = guarded(|| Ok(new_empty_array(field.data_type())))
             .map_err(|reason| DataError::malformed("malformed-arrow", reason, Position::default()))?;
-        if bind::bind(target.kind, empty.as_ref(), rows.dialect()).is_none() {
-            misfits.push(misfit(target, &empty, rows));
+        if target.kind.as_ref().and_then(|kind| bind::bind(kind, empty.as_ref(), rows.dialect())).is_none() {
+            misfits.push(misfit(&target, &empty, rows));
         }
     }
     if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(shorten_list(misfits)).into()) }
 }
 
-fn misfit(target: Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
+fn misfit(target: &Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
     let column = &rows.table.columns[target.index];
     format!(
         "column \"{}\" of type {} does not take Arrow's {}",

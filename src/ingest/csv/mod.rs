@@ -4,7 +4,7 @@ mod scan;
 
 use self::scan::{Marks, Record, Scanner};
 use super::rows::{Halt, Rows, shorten};
-use super::segment::Origin;
+use super::segment::{Form, Origin};
 use crate::encode::{FieldError, check_text, text_field};
 use crate::error::{DataError, Position, RowError};
 
@@ -146,22 +146,52 @@ fn encode_record(options: &Options, record: &Record<'_>, scratch: &mut Vec<u8>, 
     if record.len() != rows.targets.len() {
         return Err(wrong_field_count(record, rows));
     }
+    if rows.form() == Form::Text {
+        return pass_on(options, record, scratch, rows);
+    }
     let origin = origin(record);
     rows.writer.begin();
-    for index in 0..record.len() {
-        let target = rows.targets[index];
+    for (index, target) in rows.targets.iter().enumerate() {
         let (text, quoted) = record.field(index, scratch);
+        let dialect = rows.table.dialect;
         if !quoted && text == options.null.as_bytes() {
             if target.refuse_null {
                 return Err(rows.refuse_null(target, origin));
             }
             rows.writer.null();
-        } else if let Err(error) = text_field(target.kind, rows.dialect(), text, &mut rows.writer) {
-            let value = String::from_utf8_lossy(text).into_owned();
-            return Err(rows.refuse(target, origin, Some(value), error));
+            continue;
+        }
+        let encoded = match &target.kind {
+            Some(kind) => text_field(kind, dialect, text, &mut rows.writer),
+            None => Err(FieldError::NotMine),
+        };
+        match encoded {
+            Ok(()) => {}
+            Err(FieldError::NotMine) => {
+                rows.turn_to_text()?;
+                return pass_on(options, record, scratch, rows);
+            }
+            Err(error) => {
+                let value = String::from_utf8_lossy(text).into_owned();
+                return Err(rows.refuse(target, origin, Some(value), error));
+            }
         }
     }
     rows.finish_row(origin)
+}
+
+/// Leaves the fields to the server, as they are.
+fn pass_on(options: &Options, record: &Record<'_>, scratch: &mut Vec<u8>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+    rows.text.begin();
+    for index in 0..record.len() {
+        let (text, quoted) = record.field(index, scratch);
+        if !quoted && text == options.null.as_bytes() {
+            rows.text.null();
+        } else {
+            rows.text.put(text);
+        }
+    }
+    rows.finish_row(origin(record))
 }
 
 fn origin(record: &Record<'_>) -> Origin {
@@ -178,7 +208,7 @@ fn check_record(record: &Record<'_>, rows: &Rows<'_>) -> Result<(), Halt> {
         return Err(DataError::malformed("end-of-data-marker", reason, position).into());
     }
     check_text(bytes).map_err(|(offset, error)| {
-        let target = rows.targets.get(record.field_at(offset)).copied();
+        let target = rows.targets.get(record.field_at(offset));
         match (target, error) {
             (Some(target), error) => rows.refuse(target, origin(record), None, error),
             (None, error) => bad_record(record, error),

@@ -10,6 +10,7 @@
 //! load does not depend on the size of its body.
 
 pub mod arrow;
+mod batch;
 mod body;
 pub mod commit;
 mod copy;

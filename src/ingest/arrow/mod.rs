@@ -5,26 +5,22 @@
 //!
 //! Format: <https://arrow.apache.org/docs/format/Columnar.html>, "Serialization and Interprocess Communication".
 
-mod bind;
 mod message;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::array::ArrayRef;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
 use arrow::ipc::{DictionaryBatch, Message, MessageHeader};
-use arrow::util::display::array_value_to_string;
 
 pub use self::message::Container;
 use self::message::{Framer, Part, check_batch};
-use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list, target};
-use super::segment::Origin;
+use super::batch::{Batches, guarded};
+use super::rows::{Halt, Rows, shorten};
 use crate::error::{DataError, Position};
 
 /// Turns an Arrow body into rows.
@@ -36,8 +32,7 @@ pub(super) struct Decoder {
     /// what each dictionary takes: they are kept from message to message, so their sum has a limit too
     dictionary_bytes: HashMap<i64, usize>,
     message_bytes_max: usize,
-    row_bytes_max: usize,
-    row: u64,
+    batches: Batches,
 }
 
 impl Decoder {
@@ -48,8 +43,7 @@ impl Decoder {
             dictionaries: HashMap::new(),
             dictionary_bytes: HashMap::new(),
             message_bytes_max,
-            row_bytes_max,
-            row: 0,
+            batches: Batches::new(row_bytes_max),
         }
     }
 
@@ -90,7 +84,7 @@ impl Decoder {
                 check_batch(batch, body, self.message_bytes_max)?;
                 let read = || read_record_batch(body, batch, schema, &self.dictionaries, None, &version);
                 let batch = guarded(read).map_err(|reason| self.malformed(reason))?;
-                self.encode_batch(&batch, rows)
+                self.batches.encode(&batch, rows)
             }
             (MessageHeader::Schema, Some(_)) => Err(self.malformed("a second schema").into()),
             (MessageHeader::RecordBatch | MessageHeader::DictionaryBatch, None) => {
@@ -139,103 +133,13 @@ impl Decoder {
             return Err(self.malformed("the data is in the other byte order").into());
         }
         let schema = guarded(|| try_fb_to_schema(schema)).map_err(|reason| self.malformed(reason))?;
-        check_schema(&schema, rows)?;
+        self.batches.begin(&schema, rows)?;
         self.schema = Some(Arc::new(schema));
-        let names = self.schema.iter().flat_map(|schema| schema.fields());
-        let names: Vec<String> = names.map(|field| field.name().clone()).collect();
-        rows.begin(&names)
-    }
-
-    fn encode_batch(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        let targets = rows.targets.clone();
-        let columns = batch.columns().iter().zip(&targets);
-        let columns: Vec<BoundColumn<'_>> =
-            columns.map(|(array, target)| BoundColumn::new(array, target, rows)).collect::<Result<_, _>>()?;
-        for index in 0..batch.num_rows() {
-            self.row += 1;
-            let origin = Origin::Row(self.row);
-            rows.writer.begin();
-            for column in &columns {
-                if column.nulls.as_ref().is_some_and(|nulls| nulls.is_null(index)) {
-                    if column.target.refuse_null {
-                        return Err(rows.refuse_null(column.target, origin));
-                    }
-                    rows.writer.null();
-                } else if let Err(error) = (column.append)(index, &mut rows.writer) {
-                    let value = array_value_to_string(column.array, index).ok();
-                    return Err(rows.refuse(column.target, origin, value, error));
-                } else if rows.writer.row_bytes() > self.row_bytes_max {
-                    return Err(too_large_a_row(origin, self.row_bytes_max));
-                }
-            }
-            rows.finish_row(origin)?;
-        }
         Ok(())
     }
 
     fn malformed(&self, reason: impl Into<String>) -> DataError {
         let position = Position { byte_offset: Some(self.framer.message_offset()), ..Position::default() };
         DataError::malformed("malformed-arrow", reason, position)
-    }
-}
-
-/// Values may share their bytes in Arrow (a dictionary, a view), so a row can be much larger than its message.
-#[cold]
-fn too_large_a_row(origin: Origin, limit: usize) -> Halt {
-    Halt::Data(DataError::TooLarge { what: "a row", limit, position: origin.into() })
-}
-
-/// A column of one batch with the way to write it.
-struct BoundColumn<'a> {
-    array: &'a dyn Array,
-    nulls: Option<NullBuffer>,
-    target: &'a Target,
-    append: bind::Append<'a>,
-}
-
-impl<'a> BoundColumn<'a> {
-    fn new(array: &'a ArrayRef, target: &'a Target, rows: &Rows<'_>) -> Result<Self, Halt> {
-        // `check_schema` has seen to it that every column binds.
-        let append = target.kind.as_ref().and_then(|kind| bind::bind(kind, array.as_ref(), rows.dialect()));
-        let append = append.ok_or_else(|| DataError::Misfit(vec![misfit(target, array, rows)]))?;
-        Ok(BoundColumn { array: array.as_ref(), nulls: array.logical_nulls(), target, append })
-    }
-}
-
-/// Holds the schema against the table; all misfits are listed at once.
-fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<(), Halt> {
-    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let mut misfits = resolve(rows.table, &names).err().unwrap_or_default();
-    if names.len() > FIELDS_MAX {
-        return Err(DataError::Misfit(misfits).into());
-    }
-    for field in schema.fields() {
-        let Ok(target) = target(rows.table, field.name()) else {
-            continue;
-        };
-        let empty = guarded(|| Ok(new_empty_array(field.data_type())))
-            .map_err(|reason| DataError::malformed("malformed-arrow", reason, Position::default()))?;
-        if target.kind.as_ref().and_then(|kind| bind::bind(kind, empty.as_ref(), rows.dialect())).is_none() {
-            misfits.push(misfit(&target, &empty, rows));
-        }
-    }
-    if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(shorten_list(misfits)).into()) }
-}
-
-fn misfit(target: &Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
-    let column = &rows.table.columns[target.index];
-    format!(
-        "column \"{}\" of type {} does not take Arrow's {}",
-        column.name,
-        column.type_name,
-        shorten(&array.data_type().to_string())
-    )
-}
-
-/// Arrow's reader checks what it reads; should it panic on a hostile message all the same, that is a bad message and not our end.
-fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the message contradicts itself".to_owned()),
     }
 }

@@ -10,18 +10,23 @@ use super::problem::Problem;
 use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
-use crate::ingest::{Format, Segments, csv};
+use crate::ingest::csv::{self, Columns, Syntax};
+use crate::ingest::{Format, Segments};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
-const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
+const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
 
 /// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
 const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
 /// Formats, by the value of `format=` and by media type.
-const FORMATS: [(&str, &str); 3] =
-    [("csv", "text/csv"), ("arrow-stream", "application/vnd.apache.arrow.stream"), ("arrow-file", "application/vnd.apache.arrow.file")];
+const FORMATS: [(&str, &str); 4] = [
+    ("csv", "text/csv"),
+    ("text", "text/tab-separated-values"),
+    ("arrow-stream", "application/vnd.apache.arrow.stream"),
+    ("arrow-file", "application/vnd.apache.arrow.file"),
+];
 
 /// Query parameters, each taken out once.
 pub(super) struct Query(BTreeMap<String, String>);
@@ -63,7 +68,8 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
     let format = match format_name(query.take("format"), &media)? {
-        "csv" => Format::Csv(csv_options(&mut query, &media)?),
+        "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
+        "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
         "arrow-stream" => Format::Arrow(Container::Stream),
         _ => Format::Arrow(Container::File),
     };
@@ -75,7 +81,12 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
-        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, timezone, datestyle, segments, timeout",
+        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
+            "format, columns, header, delimiter, null, timezone, datestyle, segments, timeout"
+        }
+        Format::Csv(_) => {
+            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, timezone, datestyle, segments, timeout"
+        }
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
     Ok(Request { table, format, segments, reading, timeout })
@@ -175,7 +186,7 @@ fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str
     let by_option = match &option {
         Some(name) => {
             let found = FORMATS.iter().find(|(known, _)| known == name);
-            let found = found.ok_or_else(|| invalid("format is csv, arrow-stream or arrow-file"))?;
+            let found = found.ok_or_else(|| invalid(format!("format is one of {}", FORMATS.map(|(name, _)| name).join(", "))))?;
             Some(found.0)
         }
         None => None,
@@ -201,29 +212,42 @@ fn unsupported(detail: impl Into<String>) -> Problem {
         .with_header(HeaderName::from_static("accept-post"), HeaderValue::from_static(ACCEPTED))
 }
 
-fn csv_options(query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {
-    let default = csv::Options::default();
+fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {
+    let default = csv::Options::new(syntax);
     let header = match (query.take("header"), media.header.clone()) {
         (Some(option), Some(parameter)) if option != parameter => {
             return Err(invalid("header= contradicts the header parameter of Content-Type"));
         }
         (option, parameter) => option.or(parameter),
     };
-    let quote = byte(query, "quote")?.unwrap_or(default.quote);
-    let options = csv::Options {
+    let mut options = csv::Options {
         header: match header.as_deref() {
             None | Some("present") => true,
             Some("absent") => false,
             Some(_) => return Err(invalid("header is present or absent")),
         },
         delimiter: byte(query, "delimiter")?.unwrap_or(default.delimiter),
-        quote,
-        escape: byte(query, "escape")?.unwrap_or(quote),
-        null: query.take("null").unwrap_or(default.null),
+        null: query.take("null").unwrap_or(default.null.clone()),
         columns: query.take("columns").map(|names| names.split(',').map(str::to_owned).collect()),
+        ..default
     };
+    if syntax == Syntax::Csv {
+        options.quote = byte(query, "quote")?.unwrap_or(options.quote);
+        options.escape = byte(query, "escape")?.unwrap_or(options.quote);
+        options.force_null = columns(query.take("force_null"));
+        options.force_not_null = columns(query.take("force_not_null"));
+    }
     check_csv(&options)?;
     Ok(options)
+}
+
+/// `*`, or a list of names.
+fn columns(option: Option<String>) -> Columns {
+    match option.as_deref() {
+        None => Columns::None,
+        Some("*") => Columns::All,
+        Some(names) => Columns::Named(names.split(',').map(str::to_owned).collect()),
+    }
 }
 
 /// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.
@@ -232,10 +256,15 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
     if options.delimiter == options.quote {
         return Err(invalid("delimiter and quote must be different"));
     }
+    if options.syntax == Syntax::Text && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&options.delimiter) {
+        return Err(invalid(
+            "in the text format the delimiter cannot be a backslash, a dot, a lower-case letter or a digit",
+        ));
+    }
     if null.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Err(invalid("null cannot hold a newline or a carriage return"));
     }
-    if null.contains(&options.delimiter) || null.contains(&options.quote) {
+    if null.contains(&options.delimiter) || options.syntax == Syntax::Csv && null.contains(&options.quote) {
         return Err(invalid("null cannot hold the delimiter or the quote"));
     }
     if options.columns.as_ref().is_some_and(|names| names.iter().any(String::is_empty)) {

@@ -201,7 +201,11 @@ fn from_data(error: &DataError) -> Problem {
     let detail = error.to_string();
     match error {
         DataError::Row(row) => from_row(row),
-        DataError::Malformed { code, position, .. } => refused(code, detail).at(position),
+        DataError::Malformed { code, position, sqlstate, .. } => {
+            let mut problem = refused(code, detail).at(position);
+            problem.sqlstate = sqlstate.map(str::to_owned);
+            problem
+        }
         DataError::Misfit(misfits) => misfit(misfits, detail),
         DataError::TooLarge { position, .. } => too_large("record-too-large", detail).at(position),
         DataError::Empty => refused("empty-body", "the body is empty: there is nothing to load"),

@@ -42,7 +42,7 @@ use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
 /// What a body is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// `text/csv`
+    /// `text/csv`, `text/tab-separated-values`
     Csv(csv::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
@@ -52,6 +52,7 @@ impl Format {
     /// The format's name in the jobs' metadata.
     pub fn name(&self) -> &'static str {
         match self {
+            Format::Csv(csv::Options { syntax: csv::Syntax::Text, .. }) => "text",
             Format::Csv(_) => "csv",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",

@@ -46,6 +46,12 @@ pub struct Column {
     pub generated: bool,
     /// gets a value by itself when none is given: a default, an identity, a domain's default
     pub has_default: bool,
+    /// takes NULL: neither the column nor its domain is NOT NULL
+    pub nullable: bool,
+    /// the default, as an SQL expression
+    pub default: Option<String>,
+    /// `ALWAYS` or `BY DEFAULT`; COPY takes a value for either
+    pub identity: Option<String>,
     type_oid: u32,
     typmod: i32,
 }
@@ -167,8 +173,12 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError
     let rows = client
         .query_typed(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, a.attnotnull, \
-                    a.attgenerated <> '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL \
+                    a.attgenerated <> '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
+                    NOT (a.attnotnull OR t.typnotnull), \
+                    CASE WHEN a.attgenerated = '' THEN coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault) END, \
+                    CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END \
              FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[(&oid, Type::OID)],
         )
@@ -185,6 +195,9 @@ fn column(row: &Row, types: &Types) -> Result<Column, tokio_postgres::Error> {
         not_null: row.try_get(4)?,
         generated: row.try_get(5)?,
         has_default: row.try_get(6)?,
+        nullable: row.try_get(7)?,
+        default: row.try_get(8)?,
+        identity: row.try_get(9)?,
         type_oid,
         typmod,
     })

@@ -164,12 +164,7 @@ impl Conductor {
             ingest::check_columns(&table, &request.format)?;
             Ok(table)
         };
-        let within = self.bulk.answer_timeout();
-        let table = tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
-            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
-            Err(DatabaseError { message, ..DatabaseError::default() }.into())
-        });
-        match table {
+        match self.in_time(look_up).await {
             Ok(table) => Ok((connection, table)),
             Err(error) => {
                 // Only the request was wrong: the connection is as good as before. (A refused setting has ended its transaction.)
@@ -179,6 +174,23 @@ impl Conductor {
                 Err(error.into())
             }
         }
+    }
+
+    /// A table as the target database has it now.
+    ///
+    /// # Errors
+    /// [`Failure::Slot`] or [`Failure::Table`].
+    pub async fn table(&self, name: &str) -> Result<Table, Failure> {
+        let connection = self.bulk.connect_to_ask().await?;
+        Ok(self.in_time(catalog::find(connection.client(), name)).await?)
+    }
+
+    async fn in_time(&self, look_up: impl Future<Output = Result<Table, TableError>>) -> Result<Table, TableError> {
+        let within = self.bulk.answer_timeout();
+        tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
+            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
+            Err(DatabaseError { message, ..DatabaseError::default() }.into())
+        })
     }
 
     /// Runs an accepted load to its final state. It must be let run to its end: dropped, it leaves the job to recovery.

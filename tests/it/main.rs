@@ -15,4 +15,5 @@ mod loads;
 mod openapi;
 mod slow;
 mod support;
+mod tables;
 mod text_segments;

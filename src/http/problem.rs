@@ -271,6 +271,10 @@ fn from_database(error: &DatabaseError) -> Problem {
             tracing::warn!(%error, sqlstate = code, "target database");
             Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; nothing was loaded"))
         }
+        // An extension's input function may use any code (PostGIS: XX000). While it read a value, the value is what is wrong.
+        _ if error.position.column.is_some() && (error.position.line.is_some() || error.position.row.is_some()) => {
+            refused("bad-row", detail)
+        }
         _ => {
             tracing::error!(%error, sqlstate = code, "target database");
             let title = "PostgreSQL failed";

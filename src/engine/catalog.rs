@@ -57,6 +57,37 @@ pub struct Column {
 }
 
 impl Table {
+    /// A table that is on no server, for what reads bodies without one.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_columns(columns: &[(&str, Option<Kind>)]) -> Table {
+        let column = |(name, kind): &(&str, Option<Kind>)| Column {
+            name: (*name).to_owned(),
+            type_name: format!("{kind:?}"),
+            kind: kind.clone(),
+            not_null: false,
+            generated: false,
+            has_default: false,
+            nullable: true,
+            default: None,
+            identity: None,
+            type_oid: 0,
+            typmod: -1,
+        };
+        Table {
+            oid: 0,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: columns.iter().map(column).collect(),
+            null_is_final: true,
+            dialect: Dialect {
+                server_version: 170_000,
+                time_zone_is_utc: true,
+                money_is_plain: true,
+                array_nulls: true,
+            },
+        }
+    }
+
     /// `schema.name`, for people and for the jobs' metadata.
     pub fn display_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)

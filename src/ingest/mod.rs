@@ -9,6 +9,8 @@
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
 //! load does not depend on the size of its body.
 
+#[cfg(any(test, fuzzing))]
+pub mod apart;
 pub mod arrow;
 mod batch;
 mod body;

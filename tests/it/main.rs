@@ -9,6 +9,7 @@ mod copy_equivalence;
 mod crash;
 mod edge;
 mod embedded;
+mod encodings;
 mod jobs;
 mod layering;
 mod loads;

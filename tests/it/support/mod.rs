@@ -2,6 +2,7 @@
 
 pub(crate) mod arrow;
 mod cluster;
+pub(crate) mod coding;
 mod service;
 mod trickle;
 

@@ -83,6 +83,14 @@ pub enum DataError {
         /// where it starts
         position: Position,
     },
+    /// The body becomes more than it may.
+    #[error("{reason}")]
+    OverLimit {
+        /// the stable name of the problem
+        code: &'static str,
+        /// which limit
+        reason: String,
+    },
     /// No byte at all.
     #[error("the body is empty")]
     Empty,

@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
-use crate::ingest::{Format, Segments};
+use crate::ingest::{Coding, Format, Segments};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
@@ -27,6 +27,16 @@ const FORMATS: [(&str, &str); 4] = [
     ("arrow-stream", "application/vnd.apache.arrow.stream"),
     ("arrow-file", "application/vnd.apache.arrow.file"),
 ];
+
+/// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
+const CODINGS: [(&str, Coding); 5] =
+    [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("zstd", Coding::Zstd), ("lz4", Coding::Lz4), ("br", Coding::Brotli)];
+
+/// How many codings a body may have on top of each other: each takes memory of its own.
+const CODINGS_MAX: usize = 4;
+
+/// What `Accept-Encoding` says (RFC 7694).
+const ACCEPTED_CODINGS: &str = "gzip, zstd, lz4, br, identity";
 
 /// Query parameters, each taken out once.
 pub(super) struct Query(BTreeMap<String, String>);
@@ -65,6 +75,7 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 /// Reads everything that a load's request says about itself.
 pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
+    let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
     let format = match format_name(query.take("format"), &media)? {
@@ -89,7 +100,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         }
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, segments, reading, timeout })
+    Ok(Request { table, format, codings, segments, reading, timeout })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -105,19 +116,6 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         let detail = format!("the transfer coding {coding:?} is not supported: send chunked");
         return Err(Problem::bad_request("unsupported-header", detail));
     }
-    if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
-        && !encoding.eq_ignore_ascii_case("identity")
-    {
-        let detail = format!("Content-Encoding: {encoding} is not supported by this version: send the body uncompressed");
-        let problem = Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-content-encoding",
-            "Unsupported Content-Encoding",
-            detail,
-        );
-        let identity = HeaderValue::from_static("identity");
-        return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
-    }
     let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
     match declared {
         Some(bytes) if bytes > limits.body_bytes_max => {
@@ -128,6 +126,31 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
+}
+
+/// `Content-Encoding`: a list, in one header or several, in the order in which the codings were applied (RFC 9110, 8.4).
+fn content_codings(headers: &HeaderMap) -> Result<Vec<Coding>, Problem> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let names = value.to_str().map_err(|_| unreadable(&header::CONTENT_ENCODING))?;
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        for name in names.filter(|name| !name.eq_ignore_ascii_case("identity")) {
+            let coding = CODINGS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            let (_, coding) = coding.ok_or_else(|| unsupported_coding(format!("Content-Encoding: {name} is not supported")))?;
+            codings.push(*coding);
+        }
+    }
+    if codings.len() > CODINGS_MAX {
+        let count = codings.len();
+        return Err(unsupported_coding(format!("{count} content codings are more than {CODINGS_MAX}")));
+    }
+    Ok(codings)
+}
+
+fn unsupported_coding(detail: String) -> Problem {
+    let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Content-Encoding");
+    Problem::new(status, "unsupported-content-encoding", title, detail)
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS))
 }
 
 /// A header that may be given once. Two of them, and one reader would believe the one and the next the other.

@@ -1,9 +1,10 @@
 //! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
 //!
 //! ```text
-//!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
-//!                     (a thread of its own)
+//!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     gzip | zstd |  csv | arrow        bytes     (async)  one transaction
+//!                     lz4 | br
+//!                     └──── a thread of its own ────┘
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
@@ -17,6 +18,7 @@ mod body;
 pub mod commit;
 mod copy;
 pub mod csv;
+mod decompress;
 pub mod meter;
 mod queue;
 mod rows;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 
 pub use self::body::Frames;
 pub use self::copy::Segments;
+pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
@@ -71,6 +74,8 @@ pub struct Load {
     pub table: Table,
     /// what of
     pub format: Format,
+    /// what was applied to the body, in this order
+    pub codings: Vec<Coding>,
     /// how to cut it
     pub segments: Segments,
     /// how long it may take
@@ -196,12 +201,14 @@ async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, lim
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
+    let codings = load.codings.clone();
     let limits = limits.clone();
     // One COPY has one format, and only the text format takes every row.
     let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
+        let body = decompress::Body::new(body, &codings, &limits);
         encode(&table, format, text_only, body, &mut emit, &meter, &limits)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
@@ -248,7 +255,7 @@ fn encode(
     table: &Table,
     format: Format,
     text_only: bool,
-    body: Receiver<Bytes>,
+    body: decompress::Body,
     emit: &mut ChunkQueue,
     meter: &Meter,
     limits: &Limits,
@@ -260,24 +267,24 @@ fn encode(
     }
 }
 
-fn decode(format: Format, mut body: Receiver<Bytes>, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
+fn decode(format: Format, mut body: decompress::Body, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
     let mut decoder = Decoder::new(format, limits);
     loop {
-        match body.blocking_recv()? {
-            Item::Value(bytes) => {
-                let working_since = Instant::now();
-                let waited = rows.waited();
-                decoder.push(&bytes, rows)?;
-                let waited = rows.waited() - waited;
-                meter.encode.add(working_since.elapsed().saturating_sub(waited));
-            }
-            Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
-            Item::End => {
-                decoder.finish(rows)?;
-                return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
-            }
-        }
+        let working_since = Instant::now();
+        let waited = body.waited() + rows.waited();
+        let Some(bytes) = body.next()? else {
+            break;
+        };
+        meter.bytes_decoded.add(bytes.len() as u64);
+        decoder.push(bytes, rows)?;
+        let waited = body.waited() + rows.waited() - waited;
+        meter.encode.add(working_since.elapsed().saturating_sub(waited));
     }
+    if meter.bytes_decoded.get() == 0 {
+        return Err(DataError::Empty.into());
+    }
+    decoder.finish(rows)?;
+    if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
 
 /// The way out of the encoding thread.

@@ -18,7 +18,7 @@ use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
-use crate::ingest::{self, Format, Frames, Load, Segments, Stopper, Witness};
+use crate::ingest::{self, Coding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
 const MODE: &str = "append";
@@ -33,6 +33,8 @@ pub struct Request {
     pub table: String,
     /// what the body is written in
     pub format: Format,
+    /// what was applied to it, in this order
+    pub codings: Vec<Coding>,
     /// how to cut it
     pub segments: Segments,
     /// how its text is to be read
@@ -146,6 +148,7 @@ impl Conductor {
                 job,
                 table,
                 format: request.format,
+                codings: request.codings,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
                 meter,

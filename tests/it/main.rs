@@ -9,6 +9,7 @@ mod copy_equivalence;
 mod crash;
 mod edge;
 mod embedded;
+mod encodings;
 mod hostile;
 mod jobs;
 mod layering;

@@ -8,8 +8,8 @@ pub const DATE_EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 pub const TIMESTAMP_EPOCH_MICROS: i64 = DATE_EPOCH_DAYS as i64 * DAY_MICROS;
 
-const SECOND_MICROS: i64 = 1_000_000;
-const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
+pub(super) const SECOND_MICROS: i64 = 1_000_000;
+pub(super) const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
 /// `MIN_TIMESTAMP`: 4714-11-24 00:00:00 BC.
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 /// `END_TIMESTAMP`: 294277-01-01, exclusive.
@@ -269,6 +269,19 @@ fn days_from_civil(year: u32, month: u32, day: u32) -> i32 {
     let days = 365 * year + year / 4 - year / 100 + year / 400 + day_of_year;
     // 2000-01-01 by the same count.
     days - 730_425
+}
+
+/// The other way: year (0 is 1 BC), month and day of a number of days from 2000-01-01.
+pub(super) fn civil(days: i64) -> (i64, i64, i64) {
+    const ERA_DAYS: i64 = 146_097;
+    let days = days + 730_425;
+    let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::meter::Meter;
 use super::queue::Closed;
 use super::segment::{Chunk, Form, Origin, RowIndex};
-use crate::encode::{Dialect, FieldError, Kind, RowWriter, TextWriter};
+use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter};
 use crate::engine::catalog::{Column, Table};
 use crate::error::{DataError, Position, RowError};
 
@@ -83,6 +83,8 @@ pub(super) struct Target {
     pub(super) index: usize,
     /// `None`: only the server knows how to read it
     pub(super) kind: Option<Kind>,
+    /// how a literal for it is put together
+    pub(super) shape: Shape,
     /// a NULL is an error here and now
     pub(super) refuse_null: bool,
 }
@@ -242,13 +244,8 @@ impl<'a> Rows<'a> {
         let column = &self.table.columns[target.index];
         let (sqlstate, reason) = match error {
             FieldError::Refused { sqlstate, reason } => (sqlstate, reason),
-            FieldError::NotMine => {
-                let reason = format!(
-                    "this form of {} is not supported: write numbers in decimal, dates and times as in ISO 8601",
-                    column.type_name
-                );
-                ("0A000", reason.into())
-            }
+            // Whoever writes rows turns to text then; here it is a defect of ours.
+            FieldError::NotMine => ("XX000", "the value was left to nobody".into()),
         };
         let mut position = Position::from(origin);
         position.column = Some(column.name.clone());
@@ -339,6 +336,7 @@ pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
     Ok(Target {
         index,
         kind: column.kind.clone(),
+        shape: column.shape.clone(),
         refuse_null: column.not_null && table.null_is_final,
     })
 }

@@ -10,18 +10,22 @@ use super::problem::Problem;
 use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
-use crate::ingest::{Format, Segments, csv};
+use crate::ingest::{Format, Segments, csv, parquet};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
-const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
+const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, application/vnd.apache.parquet";
 
 /// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
 const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
 /// Formats, by the value of `format=` and by media type.
-const FORMATS: [(&str, &str); 3] =
-    [("csv", "text/csv"), ("arrow-stream", "application/vnd.apache.arrow.stream"), ("arrow-file", "application/vnd.apache.arrow.file")];
+const FORMATS: [(&str, &str); 4] = [
+    ("csv", "text/csv"),
+    ("arrow-stream", "application/vnd.apache.arrow.stream"),
+    ("arrow-file", "application/vnd.apache.arrow.file"),
+    ("parquet", "application/vnd.apache.parquet"),
+];
 
 /// Query parameters, each taken out once.
 pub(super) struct Query(BTreeMap<String, String>);
@@ -65,6 +69,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let format = match format_name(query.take("format"), &media)? {
         "csv" => Format::Csv(csv_options(&mut query, &media)?),
         "arrow-stream" => Format::Arrow(Container::Stream),
+        "parquet" => Format::Parquet(parquet_options(&mut query, headers, limits)?),
         _ => Format::Arrow(Container::File),
     };
     let segments = match query.take("segments").as_deref() {
@@ -76,6 +81,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
         Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, timezone, datestyle, segments, timeout",
+        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
     Ok(Request { table, format, segments, reading, timeout })
@@ -107,11 +113,15 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         let identity = HeaderValue::from_static("identity");
         return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
     }
+    check_length(headers, limits.body_bytes_max, "--body-bytes-max")
+}
+
+/// A body that says how large it is need not come to be refused.
+fn check_length(headers: &HeaderMap, limit: u64, flag: &str) -> Result<(), Problem> {
     let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
     match declared {
-        Some(bytes) if bytes > limits.body_bytes_max => {
-            let limit = limits.body_bytes_max;
-            let detail = format!("the body has {bytes} bytes, and the limit is {limit}");
+        Some(bytes) if bytes > limit => {
+            let detail = format!("the body has {bytes} bytes, and the limit is {limit} ({flag})");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             Err(Problem::new(status, "body-too-large", "Over a limit", detail))
         }
@@ -175,7 +185,7 @@ fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str
     let by_option = match &option {
         Some(name) => {
             let found = FORMATS.iter().find(|(known, _)| known == name);
-            let found = found.ok_or_else(|| invalid("format is csv, arrow-stream or arrow-file"))?;
+            let found = found.ok_or_else(|| invalid("format is csv, arrow-stream, arrow-file or parquet"))?;
             Some(found.0)
         }
         None => None,
@@ -220,10 +230,23 @@ fn csv_options(query: &mut Query, media: &MediaType) -> Result<csv::Options, Pro
         quote,
         escape: byte(query, "escape")?.unwrap_or(quote),
         null: query.take("null").unwrap_or(default.null),
-        columns: query.take("columns").map(|names| names.split(',').map(str::to_owned).collect()),
+        columns: columns(query)?,
     };
     check_csv(&options)?;
     Ok(options)
+}
+
+fn columns(query: &mut Query) -> Result<Option<Vec<String>>, Problem> {
+    let names: Option<Vec<String>> = query.take("columns").map(|names| names.split(',').map(str::to_owned).collect());
+    match names {
+        Some(names) if names.iter().any(String::is_empty) => Err(invalid("columns is a list of names: a,b,c")),
+        names => Ok(names),
+    }
+}
+
+fn parquet_options(query: &mut Query, headers: &HeaderMap, limits: &Limits) -> Result<parquet::Options, Problem> {
+    check_length(headers, limits.spool.bytes_max, "--spool-bytes-max")?;
+    Ok(parquet::Options { columns: columns(query)? })
 }
 
 /// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.
@@ -237,9 +260,6 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
     }
     if null.contains(&options.delimiter) || null.contains(&options.quote) {
         return Err(invalid("null cannot hold the delimiter or the quote"));
-    }
-    if options.columns.as_ref().is_some_and(|names| names.iter().any(String::is_empty)) {
-        return Err(invalid("columns is a list of names: a,b,c"));
     }
     Ok(())
 }

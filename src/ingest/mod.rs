@@ -4,6 +4,7 @@
 //!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
 //!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
 //!                     (a thread of its own)
+//!                     parquet: by way of the disk
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
@@ -16,6 +17,7 @@ pub mod commit;
 mod copy;
 pub mod csv;
 pub mod meter;
+pub mod parquet;
 mod queue;
 mod rows;
 mod segment;
@@ -46,6 +48,8 @@ pub enum Format {
     Csv(csv::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
+    /// `application/vnd.apache.parquet`
+    Parquet(parquet::Options),
 }
 
 impl Format {
@@ -55,6 +59,7 @@ impl Format {
             Format::Csv(_) => "csv",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
+            Format::Parquet(_) => "parquet",
         }
     }
 }
@@ -74,6 +79,8 @@ pub struct Load {
     pub timeout: Duration,
     /// its counters
     pub meter: Arc<Meter>,
+    /// where its body is kept if it has to be whole before it can be read
+    pub spools: parquet::Spools,
 }
 
 /// Stops a load from outside, and says who did.
@@ -109,7 +116,9 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) => rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit),
+        Format::Csv(csv::Options { columns: Some(columns), .. }) | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
+            rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
+        }
         _ => Ok(()),
     }
 }
@@ -193,18 +202,20 @@ async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, lim
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
-    let limits = limits.clone();
+    let (limits, spools) = (limits.clone(), load.spools.clone());
     // One COPY has one format, and only the text format takes every row.
     let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        encode(&table, format, text_only, body, &mut emit, &meter, &limits)?;
+        let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
+        encode(body, Decoder::new(format, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
         Ok(Err(Halt::Data(error))) => Err(error.into()),
+        Ok(Err(Halt::Spool(error))) => Err(error.into()),
         Err(panic) => Err(LoadError::Internal(panic.to_string())),
     }
 }
@@ -212,14 +223,19 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
 enum Decoder {
     Csv(Box<csv::Decoder>),
     Arrow(Box<arrow::Decoder>),
+    Parquet(Box<parquet::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits) -> Decoder {
+    fn new(format: Format, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
+            }
+            Format::Parquet(options) => {
+                let decoder = parquet::Decoder::new(options, spools, limits.parquet_memory_bytes_max, limits.record_bytes_max);
+                Decoder::Parquet(Box::new(decoder))
             }
         }
     }
@@ -228,6 +244,7 @@ impl Decoder {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
+            Decoder::Parquet(decoder) => decoder.push(bytes),
         }
     }
 
@@ -235,46 +252,40 @@ impl Decoder {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
+            Decoder::Parquet(decoder) => decoder.finish(rows),
         }
     }
 }
 
 /// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
 /// before.
-fn encode(
-    table: &Table,
-    format: Format,
-    text_only: bool,
-    body: Receiver<Bytes>,
-    emit: &mut ChunkQueue,
-    meter: &Meter,
-    limits: &Limits,
-) -> Result<(), Halt> {
-    let mut rows = Rows::new(table, text_only, meter, emit);
-    match decode(format, body, &mut rows, meter, limits) {
+fn encode(body: Receiver<Bytes>, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+    match decode(body, decoder, rows, meter) {
         Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
         result => result,
     }
 }
 
-fn decode(format: Format, mut body: Receiver<Bytes>, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
-    let mut decoder = Decoder::new(format, limits);
+fn decode(mut body: Receiver<Bytes>, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     loop {
         match body.blocking_recv()? {
-            Item::Value(bytes) => {
-                let working_since = Instant::now();
-                let waited = rows.waited();
-                decoder.push(&bytes, rows)?;
-                let waited = rows.waited() - waited;
-                meter.encode.add(working_since.elapsed().saturating_sub(waited));
-            }
+            Item::Value(bytes) => timed(rows, meter, |rows| decoder.push(&bytes, rows))?,
             Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
             Item::End => {
-                decoder.finish(rows)?;
+                timed(rows, meter, |rows| decoder.finish(rows))?;
                 return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
             }
         }
     }
+}
+
+/// Counts the time of some parsing and encoding, without that in which the next stage had to be waited for.
+fn timed<'a>(rows: &mut Rows<'a>, meter: &Meter, work: impl FnOnce(&mut Rows<'a>) -> Result<(), Halt>) -> Result<(), Halt> {
+    let (working_since, waited) = (Instant::now(), rows.waited());
+    let result = work(rows);
+    let waited = rows.waited() - waited;
+    meter.encode.add(working_since.elapsed().saturating_sub(waited));
+    result
 }
 
 /// The way out of the encoding thread.
@@ -294,5 +305,9 @@ impl Emit for ChunkQueue {
 
     fn waited(&self) -> Duration {
         self.waited
+    }
+
+    fn is_closed(&self) -> bool {
+        self.chunks.is_closed()
     }
 }

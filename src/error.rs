@@ -111,6 +111,23 @@ impl DataError {
     }
 }
 
+/// Stage *parse*, where it keeps a body on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The body is larger than one may be that has to be kept.
+    #[error("a body that has to be kept on disk until it is whole may have {limit} bytes (--spool-bytes-max)")]
+    TooLarge {
+        /// the limit, in bytes
+        limit: u64,
+    },
+    /// There is no room for it beside the others.
+    #[error("there is no room to keep the body on disk: {0}")]
+    Full(String),
+    /// The directory does not do what it should.
+    #[error("the body cannot be kept on disk: {0}")]
+    Failed(String),
+}
+
 /// What PostgreSQL, or the way to it, answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -206,6 +223,9 @@ pub enum LoadError {
     /// parsing or encoding
     #[error(transparent)]
     Data(#[from] DataError),
+    /// keeping the body on disk
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// the target database
     #[error(transparent)]
     Database(#[from] DatabaseError),

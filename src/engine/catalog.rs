@@ -66,6 +66,7 @@ impl Table {
             name: (*name).to_owned(),
             type_name: format!("{kind:?}"),
             kind: kind.clone(),
+            shape: kind.clone().map_or(Shape::Opaque, Shape::Scalar),
             not_null: false,
             generated: false,
             has_default: false,

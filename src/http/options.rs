@@ -11,21 +11,23 @@ use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
-use crate::ingest::{Coding, Format, Segments};
+use crate::ingest::{Coding, Format, Segments, parquet};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
-const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
+const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, \
+                        application/vnd.apache.parquet";
 
 /// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
 const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
 /// Formats, by the value of `format=` and by media type.
-const FORMATS: [(&str, &str); 4] = [
+const FORMATS: [(&str, &str); 5] = [
     ("csv", "text/csv"),
     ("text", "text/tab-separated-values"),
     ("arrow-stream", "application/vnd.apache.arrow.stream"),
     ("arrow-file", "application/vnd.apache.arrow.file"),
+    ("parquet", "application/vnd.apache.parquet"),
 ];
 
 /// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
@@ -82,6 +84,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
         "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
         "arrow-stream" => Format::Arrow(Container::Stream),
+        "parquet" => Format::Parquet(parquet_options(&mut query, headers, limits)?),
         _ => Format::Arrow(Container::File),
     };
     let segments = match query.take("segments").as_deref() {
@@ -98,6 +101,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         Format::Csv(_) => {
             "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, timezone, datestyle, segments, timeout"
         }
+        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
     Ok(Request { table, format, codings, segments, reading, timeout })
@@ -116,11 +120,15 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         let detail = format!("the transfer coding {coding:?} is not supported: send chunked");
         return Err(Problem::bad_request("unsupported-header", detail));
     }
+    check_length(headers, limits.body_bytes_max, "--body-bytes-max")
+}
+
+/// A body that says how large it is need not come to be refused.
+fn check_length(headers: &HeaderMap, limit: u64, flag: &str) -> Result<(), Problem> {
     let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
     match declared {
-        Some(bytes) if bytes > limits.body_bytes_max => {
-            let limit = limits.body_bytes_max;
-            let detail = format!("the body has {bytes} bytes, and the limit is {limit}");
+        Some(bytes) if bytes > limit => {
+            let detail = format!("the body has {bytes} bytes, and the limit is {limit} ({flag})");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             Err(Problem::new(status, "body-too-large", "Over a limit", detail))
         }
@@ -251,26 +259,39 @@ fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<c
         },
         delimiter: byte(query, "delimiter")?.unwrap_or(default.delimiter),
         null: query.take("null").unwrap_or(default.null.clone()),
-        columns: query.take("columns").map(|names| names.split(',').map(str::to_owned).collect()),
+        columns: columns(query)?,
         ..default
     };
     if syntax == Syntax::Csv {
         options.quote = byte(query, "quote")?.unwrap_or(options.quote);
         options.escape = byte(query, "escape")?.unwrap_or(options.quote);
-        options.force_null = columns(query.take("force_null"));
-        options.force_not_null = columns(query.take("force_not_null"));
+        options.force_null = some_columns(query.take("force_null"));
+        options.force_not_null = some_columns(query.take("force_not_null"));
     }
     check_csv(&options)?;
     Ok(options)
 }
 
 /// `*`, or a list of names.
-fn columns(option: Option<String>) -> Columns {
+fn some_columns(option: Option<String>) -> Columns {
     match option.as_deref() {
         None => Columns::None,
         Some("*") => Columns::All,
         Some(names) => Columns::Named(names.split(',').map(str::to_owned).collect()),
     }
+}
+
+fn columns(query: &mut Query) -> Result<Option<Vec<String>>, Problem> {
+    let names: Option<Vec<String>> = query.take("columns").map(|names| names.split(',').map(str::to_owned).collect());
+    match names {
+        Some(names) if names.iter().any(String::is_empty) => Err(invalid("columns is a list of names: a,b,c")),
+        names => Ok(names),
+    }
+}
+
+fn parquet_options(query: &mut Query, headers: &HeaderMap, limits: &Limits) -> Result<parquet::Options, Problem> {
+    check_length(headers, limits.spool.bytes_max, "--spool-bytes-max")?;
+    Ok(parquet::Options { columns: columns(query)? })
 }
 
 /// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.
@@ -289,9 +310,6 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
     }
     if null.contains(&options.delimiter) || options.syntax == Syntax::Csv && null.contains(&options.quote) {
         return Err(invalid("null cannot hold the delimiter or the quote"));
-    }
-    if options.columns.as_ref().is_some_and(|names| names.iter().any(String::is_empty)) {
-        return Err(invalid("columns is a list of names: a,b,c"));
     }
     Ok(())
 }

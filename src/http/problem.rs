@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, Stop, TableError};
+use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
 use crate::jobs::{Describe, Failure};
 
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -173,6 +173,7 @@ fn from_load(error: &LoadError) -> Problem {
     match error {
         LoadError::Body(error) => from_body(error),
         LoadError::Data(error) => from_data(error),
+        LoadError::Spool(error) => from_spool(error),
         LoadError::Database(error) => from_database(error),
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
@@ -211,6 +212,22 @@ fn from_data(error: &DataError) -> Problem {
         DataError::OverLimit { code, .. } => too_large(code, detail),
         DataError::Empty => refused("empty-body", "the body is empty: there is nothing to load"),
         DataError::NoRows => refused("no-rows", "the body holds no rows: there is nothing to load"),
+    }
+}
+
+fn from_spool(error: &SpoolError) -> Problem {
+    let detail = format!("{error}; nothing was loaded");
+    match error {
+        SpoolError::TooLarge { .. } => too_large("body-too-large", detail),
+        SpoolError::Full(_) => {
+            let title = "The service's disk is full";
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "spool-full", title, detail)
+        }
+        SpoolError::Failed(_) => {
+            tracing::error!(%error, "spool directory");
+            let title = "The service's disk failed";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "spool-failed", title, detail)
+        }
     }
 }
 

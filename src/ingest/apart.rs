@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::meter::Meter;
+use super::parquet::Spools;
 use super::queue::Closed;
 use super::rows::{Emit, Feed, Halt, Rows};
 use super::segment::Form;
 use super::{Decoder, Format};
 use crate::config::Limits;
 use crate::engine::catalog::Table;
-use crate::error::DataError;
 
 /// What became of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,16 +32,16 @@ pub fn read<'b>(table: &Table, format: Format, limits: &Limits, pieces: impl Int
     let meter = Meter::default();
     let mut kept = Kept::default();
     let mut rows = Rows::new(table, false, &meter, &mut kept);
-    let mut decoder = Decoder::new(format, limits);
+    let mut decoder = Decoder::new(format, limits, &Spools::new(limits.spool.clone()));
     let read = pieces.into_iter().try_for_each(|piece| decoder.push(piece, &mut rows));
     let read = read.and_then(|()| decoder.finish(&mut rows));
     let count = rows.count();
     let refused = match read {
         Ok(()) => None,
-        Err(Halt::Data(error)) => Some(error),
-        Err(Halt::Closed) => Some(DataError::NoRows),
+        Err(Halt::Data(error)) => Some(error.to_string()),
+        Err(halt) => Some(format!("{halt:?}")),
     };
-    Outcome { rows: count, refused: refused.map(|error| error.to_string()), ..kept.outcome }
+    Outcome { rows: count, refused, ..kept.outcome }
 }
 
 #[derive(Default)]
@@ -63,6 +63,10 @@ impl Emit for Kept {
 
     fn waited(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn is_closed(&self) -> bool {
+        false
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
 //!  (async)  bytes     gzip | zstd |  csv | arrow        bytes     (async)  one transaction
-//!                     lz4 | br
+//!                     lz4 | br       parquet: by way of the disk
 //!                     └──── a thread of its own ────┘
 //! ```
 //!
@@ -20,6 +20,7 @@ mod copy;
 pub mod csv;
 mod decompress;
 pub mod meter;
+pub mod parquet;
 mod queue;
 mod rows;
 mod segment;
@@ -51,6 +52,8 @@ pub enum Format {
     Csv(csv::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
+    /// `application/vnd.apache.parquet`
+    Parquet(parquet::Options),
 }
 
 impl Format {
@@ -61,6 +64,7 @@ impl Format {
             Format::Csv(_) => "csv",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
+            Format::Parquet(_) => "parquet",
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct Load {
     pub timeout: Duration,
     /// its counters
     pub meter: Arc<Meter>,
+    /// where its body is kept if it has to be whole before it can be read
+    pub spools: parquet::Spools,
 }
 
 /// Stops a load from outside, and says who did.
@@ -117,7 +123,9 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) => rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit),
+        Format::Csv(csv::Options { columns: Some(columns), .. }) | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
+            rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
+        }
         _ => Ok(()),
     }
 }
@@ -201,20 +209,21 @@ async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, lim
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
-    let codings = load.codings.clone();
-    let limits = limits.clone();
+    let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
     // One COPY has one format, and only the text format takes every row.
     let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
         let body = decompress::Body::new(body, &codings, &limits);
-        encode(&table, format, text_only, body, &mut emit, &meter, &limits)?;
+        let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
+        encode(body, Decoder::new(format, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
         Ok(Err(Halt::Data(error))) => Err(error.into()),
+        Ok(Err(Halt::Spool(error))) => Err(error.into()),
         Err(panic) => Err(LoadError::Internal(panic.to_string())),
     }
 }
@@ -222,14 +231,19 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
 enum Decoder {
     Csv(Box<csv::Decoder>),
     Arrow(Box<arrow::Decoder>),
+    Parquet(Box<parquet::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits) -> Decoder {
+    fn new(format: Format, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
+            }
+            Format::Parquet(options) => {
+                let decoder = parquet::Decoder::new(options, spools, limits.parquet_memory_bytes_max, limits.record_bytes_max);
+                Decoder::Parquet(Box::new(decoder))
             }
         }
     }
@@ -238,6 +252,7 @@ impl Decoder {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
+            Decoder::Parquet(decoder) => decoder.push(bytes),
         }
     }
 
@@ -245,30 +260,21 @@ impl Decoder {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
+            Decoder::Parquet(decoder) => decoder.finish(rows),
         }
     }
 }
 
 /// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
 /// before.
-fn encode(
-    table: &Table,
-    format: Format,
-    text_only: bool,
-    body: decompress::Body,
-    emit: &mut ChunkQueue,
-    meter: &Meter,
-    limits: &Limits,
-) -> Result<(), Halt> {
-    let mut rows = Rows::new(table, text_only, meter, emit);
-    match decode(format, body, &mut rows, meter, limits) {
+fn encode(body: decompress::Body, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+    match decode(body, decoder, rows, meter) {
         Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
         result => result,
     }
 }
 
-fn decode(format: Format, mut body: decompress::Body, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
-    let mut decoder = Decoder::new(format, limits);
+fn decode(mut body: decompress::Body, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     loop {
         let working_since = Instant::now();
         let waited = body.waited() + rows.waited();
@@ -283,7 +289,9 @@ fn decode(format: Format, mut body: decompress::Body, rows: &mut Rows<'_>, meter
     if meter.bytes_decoded.get() == 0 {
         return Err(DataError::Empty.into());
     }
+    let (working_since, waited) = (Instant::now(), rows.waited());
     decoder.finish(rows)?;
+    meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
     if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
 
@@ -304,5 +312,9 @@ impl Emit for ChunkQueue {
 
     fn waited(&self) -> Duration {
         self.waited
+    }
+
+    fn is_closed(&self) -> bool {
+        self.chunks.is_closed()
     }
 }

@@ -9,7 +9,7 @@ use super::queue::Closed;
 use super::segment::{Chunk, Form, Origin, RowIndex};
 use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter};
 use crate::engine::catalog::{Column, Table};
-use crate::error::{DataError, Position, RowError};
+use crate::error::{DataError, Position, RowError, SpoolError};
 
 /// A chunk is sent on when it has grown to this size: large enough that the driver passes it on uncopied and a system call is rare,
 /// small enough that PostgreSQL never waits long for it.
@@ -35,6 +35,8 @@ pub(super) const FIELDS_MAX: usize = 1600;
 pub(super) enum Halt {
     /// the body is bad
     Data(DataError),
+    /// the body cannot be kept on disk
+    Spool(SpoolError),
     /// a later stage is gone
     Closed,
 }
@@ -42,6 +44,12 @@ pub(super) enum Halt {
 impl From<DataError> for Halt {
     fn from(error: DataError) -> Halt {
         Halt::Data(error)
+    }
+}
+
+impl From<SpoolError> for Halt {
+    fn from(error: SpoolError) -> Halt {
+        Halt::Spool(error)
     }
 }
 
@@ -74,6 +82,9 @@ pub(super) trait Emit {
 
     /// How long `emit` has had to wait so far.
     fn waited(&self) -> Duration;
+
+    /// A later stage is gone, and `emit` would say so.
+    fn is_closed(&self) -> bool;
 }
 
 /// One column of the load.
@@ -141,6 +152,11 @@ impl<'a> Rows<'a> {
     /// How long the rows have had to wait for the next stage so far.
     pub(super) fn waited(&self) -> Duration {
         self.emit.waited()
+    }
+
+    /// Ends long work that emits nothing when nobody waits for it any more.
+    pub(super) fn check_open(&self) -> Result<(), Halt> {
+        if self.emit.is_closed() { Err(Halt::Closed) } else { Ok(()) }
     }
 
     /// Rows finished so far.

@@ -18,6 +18,7 @@ use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
+use crate::ingest::parquet::Spools;
 use crate::ingest::{self, Coding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
@@ -82,6 +83,7 @@ pub struct Conductor {
     pub(super) bulk: Bulk,
     pub(super) running: Registry,
     limits: Arc<Limits>,
+    spools: Spools,
 }
 
 /// A load that was accepted: its job is on record and its body may be asked for.
@@ -106,6 +108,7 @@ impl Conductor {
             store: Store::new(oltp, target),
             bulk,
             running: Registry::new(),
+            spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
         })
     }
@@ -152,6 +155,7 @@ impl Conductor {
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
                 meter,
+                spools: self.spools.clone(),
             },
             connection,
             running,

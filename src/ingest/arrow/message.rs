@@ -269,7 +269,7 @@ impl Framer {
         let hint = match (found, self.message_offset) {
             (b"ARRO", 0) => " (it looks like an Arrow IPC file: application/vnd.apache.arrow.file)",
             ([0xFF, 0xFF, 0xFF, 0xFF, ..], 0) => " (it looks like an Arrow IPC stream: application/vnd.apache.arrow.stream)",
-            ([b'P', b'A', b'R', b'1', ..], 0) => " (it looks like Parquet)",
+            ([b'P', b'A', b'R', b'1', ..], 0) => " (it looks like Parquet: application/vnd.apache.parquet)",
             ([0x1F, 0x8B, ..], 0) => " (it looks like gzip: send Content-Encoding: gzip)",
             ([0x28, 0xB5, 0x2F, 0xFD, ..], 0) => " (it looks like zstd: send Content-Encoding: zstd)",
             _ => "",

@@ -435,7 +435,7 @@ mod tests {
         };
         let shown = |halt: Halt| match halt {
             Halt::Data(error) => error.to_string(),
-            Halt::Closed => "closed".to_owned(),
+            other => format!("{other:?}"),
         };
         for chunk in chunks {
             scanner.push(chunk);

@@ -6,7 +6,16 @@
 //!
 //! Format: PostgreSQL manual, "COPY", Binary Format; the wire form of each type is its `…_recv` function in `src/backend/utils/adt`.
 
+mod array;
+mod bits;
+mod composite;
+mod hstore;
+mod interval;
+pub mod literal;
+mod network;
 mod numeric;
+mod quoting;
+mod range;
 mod row;
 mod scalar;
 mod temporal;

@@ -110,7 +110,7 @@ impl RowWriter {
         self.out.extend_from_slice(&[0; 4]);
         write(self)?;
         let length = length_word(self.out.len() - start - 4);
-        self.out[start..start + 4].copy_from_slice(&length);
+        self.overwrite(start, &length);
         Ok(())
     }
 
@@ -118,6 +118,12 @@ impl RowWriter {
     #[inline]
     pub fn part(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    /// Replaces bytes that were written at `start` before they could be known.
+    #[inline]
+    pub(super) fn overwrite(&mut self, start: usize, bytes: &[u8]) {
+        self.out[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
     /// Writes a single field in place of whatever was there, and shows its value.

@@ -58,6 +58,18 @@ pub(super) fn time(raw: &[u8]) -> Result<i64, FieldError> {
     }
 }
 
+/// Microseconds since midnight, then seconds west of Greenwich. Without a zone it would be the session's, on this day.
+pub(super) fn timetz(raw: &[u8]) -> Result<[u8; 12], FieldError> {
+    // What is out of range here is the server's business too: which of its codes comes first depends on the zone.
+    let (micros, zone) = take_time(trim(raw)).map_err(|_| FieldError::NotMine)?;
+    // UTC in letters is left out: from PostgreSQL 18 on, the session's zone may have an abbreviation of that name.
+    let east = plain_offset_micros(zone.strip_prefix(b" ").unwrap_or(zone))? / SECOND_MICROS;
+    let mut wire = [0; 12];
+    wire[..8].copy_from_slice(&micros.to_be_bytes());
+    wire[8..].copy_from_slice(&(-east as i32).to_be_bytes());
+    Ok(wire)
+}
+
 /// Microseconds from 2000-01-01 00:00.
 pub(super) fn timestamp(raw: &[u8]) -> Result<i64, FieldError> {
     match take_timestamp(raw)? {
@@ -197,15 +209,20 @@ fn take_fraction(text: &[u8]) -> Result<(i64, &[u8]), FieldError> {
     }
 }
 
-/// `Z`, `UTC`, or `±HH[[:]MM[:SS]]`; what to subtract to get to UTC.
+/// `UTC` or a plain offset; what to subtract to get to UTC.
 #[inline]
 fn offset_micros(zone: &[u8]) -> Result<i64, FieldError> {
-    let zone = match zone {
-        [b' ', rest @ ..] => rest,
-        _ => zone,
-    };
+    match zone.strip_prefix(b" ").unwrap_or(zone) {
+        b"UTC" | b"utc" => Ok(0),
+        zone => plain_offset_micros(zone),
+    }
+}
+
+/// `Z` or `±HH[[:]MM[:SS]]`.
+#[inline]
+fn plain_offset_micros(zone: &[u8]) -> Result<i64, FieldError> {
     let (sign, rest) = match zone {
-        b"Z" | b"z" | b"UTC" | b"utc" => return Ok(0),
+        b"Z" | b"z" => return Ok(0),
         [b'+', rest @ ..] => (1, rest),
         [b'-', rest @ ..] => (-1, rest),
         _ => return Err(FieldError::NotMine),
@@ -337,5 +354,17 @@ mod tests {
         assert_eq!(timestamptz(b"2024-02-29 12:00:00", ELSEWHERE), Err(FieldError::NotMine));
         assert_eq!(timestamptz(b"2024-02-29 12:00:00 Europe/Berlin", UTC), Err(FieldError::NotMine));
         assert_eq!(timestamp(b"2024-02-29 12:00:00+02"), Err(FieldError::NotMine));
+    }
+
+    #[test]
+    fn a_time_with_zone_keeps_its_zone() {
+        let wire = |micros: i64, west: i32| Ok([&micros.to_be_bytes()[..], &west.to_be_bytes()].concat().try_into().unwrap());
+        assert_eq!(timetz(b"04:05:06.5-08:00"), wire(14_706_500_000, 8 * 3600));
+        assert_eq!(timetz(b" 04:05+05:30 "), wire(14_700_000_000, -19_800));
+        assert_eq!(timetz(b"24:00:00Z"), wire(DAY_MICROS, 0));
+        assert_eq!(timetz(b"23:59:59 +15:59:59"), wire(86_399_000_000, -57_599));
+        for other in ["04:05:06", "25:00+02", "04:05:06 PST", "04:05 UTC", "04:05 Asia/Tokyo", "04:05+16", "2024-01-01 04:05+02"] {
+            assert_eq!(timetz(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
     }
 }

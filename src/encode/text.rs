@@ -103,9 +103,27 @@ fn bytea_escape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), FieldError> {
     }
 }
 
+/// `namein`: what does not fit `NAMEDATALEN` is cut off after the last whole character. A server with another encoding than UTF-8 counts
+/// other bytes.
+pub(super) fn name(raw: &[u8]) -> &[u8] {
+    const MAX: usize = 63;
+    let is_char_start = |at: &usize| raw.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
+    let end = (0..=raw.len().min(MAX)).rev().find(is_char_start).unwrap_or(0);
+    &raw[..end]
+}
+
+/// `enum_in` and `enum_recv` take the same text: one of the labels.
+pub(super) fn label(raw: &[u8], labels: &[Box<str>]) -> Result<(), FieldError> {
+    if labels.iter().any(|label| label.as_bytes() == raw) {
+        return Ok(());
+    }
+    Err(FieldError::refused("22P02", "invalid input value for enum"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn decoded(raw: &[u8]) -> Result<Vec<u8>, FieldError> {
         let mut out = Vec::new();
@@ -134,5 +152,35 @@ mod tests {
         assert_eq!(check_text(b"ab\xffc").map_err(|e| e.0), Err(2));
         assert_eq!(check_text(b"abc\0").map_err(|e| e.0), Err(3));
         assert_eq!(check_text("ä".as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(name(b"short"), b"short");
+        assert_eq!(name(&[b'x'; 63]), &[b'x'; 63]);
+        assert_eq!(name(&[b'x'; 64]), &[b'x'; 63]);
+        let wide = format!("{}äb", "x".repeat(62));
+        assert_eq!(name(wide.as_bytes()), &[b'x'; 62]);
+        assert_eq!(name("€".repeat(22).as_bytes()), "€".repeat(21).as_bytes());
+    }
+
+    #[test]
+    fn labels_are_known_to_the_letter() {
+        let labels = [Box::from("sad"), Box::from("Öde")];
+        assert_eq!(label("Öde".as_bytes(), &labels), Ok(()));
+        for bad in ["", "SAD", "sad ", "sa"] {
+            assert!(
+                matches!(label(bad.as_bytes(), &labels), Err(FieldError::Refused { sqlstate: "22P02", .. })),
+                "{bad}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_the_longest_start_that_fits(text in ".{0,90}") {
+            let expected = (0..=text.len().min(63)).rev().find(|end| text.is_char_boundary(*end)).unwrap();
+            prop_assert_eq!(name(text.as_bytes()), &text.as_bytes()[..expected]);
+        }
     }
 }

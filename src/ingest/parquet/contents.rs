@@ -14,24 +14,39 @@ const DECIMAL_BYTES_MAX: usize = 64;
 const JULIAN_DAY_OF_1970: i64 = 2_440_588;
 const DAYS_FROM_1970: std::ops::RangeInclusive<i64> = -2_500_000..=106_800_000;
 
+/// Why a page is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// it is not what it says that it is
+    Malformed(String),
+    /// one of its values does not go into a column of PostgreSQL's
+    Value(&'static str),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal::Malformed(reason)
+    }
+}
+
 /// Looks at a page as it is after decompression. Returns how many bytes its values take once they are read, beyond those that
 /// [`read_bytes`] counts.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(header: &Header, bytes: &[u8], column: &ColumnDescriptor) -> Result<u64, String> {
+pub(super) fn check(header: &Header, bytes: &[u8], column: &ColumnDescriptor) -> Result<u64, Refusal> {
     let count = header.values as usize;
     if header.is_dictionary() {
         return check_dictionary(count, bytes, column).map(|()| 0);
     }
-    let values = after_levels(header, bytes, column).ok_or("a page is shorter than its levels")?;
+    let values = after_levels(header, bytes, column).ok_or_else(|| "a page is shorter than its levels".to_owned())?;
     match header.encoding {
         Encoding::PLAIN if column.physical_type() == Type::INT96 => return check_int96(values).map(|()| 0),
         Encoding::DELTA_LENGTH_BYTE_ARRAY => delta::lengths(values, count, |_| {}).map(|_| 0),
         Encoding::DELTA_BYTE_ARRAY => delta::expanded_bytes(values, count),
         _ => Some(0),
     }
-    .ok_or_else(|| "the lengths of a page's values cannot be read".to_owned())
+    .ok_or_else(|| "the lengths of a page's values cannot be read".to_owned().into())
 }
 
 /// What a page takes in memory while it is being read, from its header alone.
@@ -55,7 +70,7 @@ pub(super) fn value_bytes(column: &ColumnDescriptor) -> u64 {
 }
 
 /// A dictionary has its values one after the other, in as many bytes as they take.
-fn check_dictionary(count: usize, bytes: &[u8], column: &ColumnDescriptor) -> Result<(), String> {
+fn check_dictionary(count: usize, bytes: &[u8], column: &ColumnDescriptor) -> Result<(), Refusal> {
     let least = match column.physical_type() {
         Type::BOOLEAN => count.div_ceil(8),
         Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => count.saturating_mul(4),
@@ -64,7 +79,7 @@ fn check_dictionary(count: usize, bytes: &[u8], column: &ColumnDescriptor) -> Re
         Type::FIXED_LEN_BYTE_ARRAY => count.saturating_mul(column.type_length().unsigned_abs() as usize),
     };
     if least > bytes.len() {
-        return Err(format!("a dictionary says that it has {count} values, for which it is too small"));
+        return Err(format!("a dictionary says that it has {count} values, for which it is too small").into());
     }
     match column.physical_type() {
         Type::INT96 => check_int96(bytes),
@@ -74,11 +89,11 @@ fn check_dictionary(count: usize, bytes: &[u8], column: &ColumnDescriptor) -> Re
 }
 
 /// These are copied for every row that has them, so none of them may be long.
-fn check_decimals(mut bytes: &[u8]) -> Result<(), String> {
+fn check_decimals(mut bytes: &[u8]) -> Result<(), Refusal> {
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         if length > DECIMAL_BYTES_MAX || length > rest.len() {
-            return Err(format!("a decimal has {length} bytes"));
+            return Err(format!("a decimal has {length} bytes").into());
         }
         bytes = &rest[length..];
     }
@@ -87,16 +102,16 @@ fn check_decimals(mut bytes: &[u8]) -> Result<(), String> {
 
 /// Nanoseconds of the day and the Julian day. What is finer than a microsecond, or so far away that the crate's arithmetic would wrap
 /// around, would become another timestamp.
-fn check_int96(bytes: &[u8]) -> Result<(), String> {
+fn check_int96(bytes: &[u8]) -> Result<(), Refusal> {
     for value in bytes.as_chunks::<12>().0 {
         let [a, b, c, d, e, f, g, h, day @ ..] = *value;
         let nanos = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let day = i64::from(i32::from_le_bytes(day)) - JULIAN_DAY_OF_1970;
         if !nanos.is_multiple_of(1000) {
-            return Err("an INT96 timestamp is finer than a microsecond, which PostgreSQL's types cannot hold".to_owned());
+            return Err(Refusal::Value("an INT96 timestamp is finer than a microsecond"));
         }
         if nanos > 86_400_000_000_000 || !DAYS_FROM_1970.contains(&day) {
-            return Err("an INT96 timestamp is out of range".to_owned());
+            return Err(Refusal::Value("timestamp out of range"));
         }
     }
     Ok(())

@@ -28,7 +28,8 @@ use self::schema::Plan;
 use self::spool::Spool;
 pub use self::spool::Spools;
 use super::batch::Batches;
-use super::rows::{Halt, Rows};
+use super::rows::{Halt, Rows, target};
+use crate::encode::Kind;
 use crate::error::{DataError, Position};
 
 /// What a load may say about a Parquet body.
@@ -83,11 +84,12 @@ impl Decoder {
         let (metadata, data_end) = footer::read(&spool, self.memory_max)?;
         let file = File { spool: Arc::new(spool), metadata, data_end, memory_max: self.memory_max };
         check_rows(&file)?;
-        let plan = Plan::new(&file, self.options.columns.as_deref(), rows)?;
+        let table = rows.table;
+        let zoned = |name: &str| target(table, name).is_ok_and(|target| target.kind == Some(Kind::Timestamptz));
+        let plan = Plan::new(&file, self.options.columns.as_deref(), zoned)?;
         self.batches.begin(&plan.schema, rows)?;
         for index in 0..file.metadata.num_row_groups() {
-            rows.check_open()?;
-            let mut group = Group::open(&file, index, &plan, rows)?;
+            let mut group = Group::open(&file, index, &plan, &|| rows.check_open())?;
             while let Some(batch) = group.next()? {
                 let batch = plan.finish(batch, group.text_unchecked).map_err(|reason| malformed(reason, data_end))?;
                 self.batches.encode(&batch, rows)?;

@@ -12,10 +12,11 @@ use parquet::schema::types::ColumnDescPtr;
 use super::super::rows::Halt;
 use super::codec::decompress;
 use super::compact::Fault;
-use super::contents;
+use super::contents::{self, Refusal};
 use super::header::{Header, Kind};
 use super::spool::Spool;
 use super::{malformed, too_large};
+use crate::error::{DataError, Position, RowError};
 
 /// Most headers take some dozens of bytes …
 const HEADER_BYTES: u64 = 1 << 10;
@@ -176,10 +177,24 @@ impl Pages {
             return Err(malformed("a page's checksum does not fit its bytes".to_owned()).into());
         }
         let bytes = self.decompress(header, bytes).map_err(malformed)?;
-        let more = contents::check(header, &bytes, &self.chunk.column).map_err(malformed)?;
+        let more = contents::check(header, &bytes, &self.chunk.column).map_err(|refusal| match refusal {
+            Refusal::Malformed(reason) => malformed(reason),
+            Refusal::Value(reason) => self.bad_value(reason, *start),
+        })?;
         self.account.charge(more, *start)?;
         self.account.hold(self.chunk.leaf, header.is_dictionary(), taken + more);
         Ok(page(header, bytes))
+    }
+
+    /// Which row it belongs to is not known before the page is decoded.
+    fn bad_value(&self, reason: &'static str, start: u64) -> DataError {
+        let position = Position {
+            byte_offset: Some(start),
+            column: Some(self.chunk.column.name().to_owned()),
+            ..Position::default()
+        };
+        let (value, type_name, sqlstate) = (None, None, "22008");
+        RowError { position, value, type_name, sqlstate, reason: reason.into() }.into()
     }
 
     /// The levels of a version 2 page are never compressed.

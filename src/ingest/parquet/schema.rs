@@ -16,10 +16,9 @@ use parquet::errors::ParquetError;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type, TypePtr};
 
 use super::super::batch::guarded;
-use super::super::rows::{Halt, Rows, shorten, shorten_list, target};
+use super::super::rows::{Halt, shorten, shorten_list};
 use super::groups::File;
 use super::{malformed, too_large};
-use crate::encode::Kind;
 use crate::error::DataError;
 
 /// An INTERVAL: months, days and milliseconds, each in four bytes.
@@ -41,8 +40,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Chooses `columns` of the file, or all.
-    pub(super) fn new(file: &File, columns: Option<&[String]>, rows: &Rows<'_>) -> Result<Plan, Halt> {
+    /// Chooses `columns` of the file, or all. `zoned` knows those whose timestamps are instants, where the file does not say.
+    pub(super) fn new(file: &File, columns: Option<&[String]>, zoned: impl Fn(&str) -> bool) -> Result<Plan, Halt> {
         let described = file.metadata.file_metadata().schema_descr();
         let chosen = choose(described, columns)?;
         let leaves: Vec<usize> = (0..described.num_columns())
@@ -58,8 +57,7 @@ impl Plan {
         let mut columns = read_as.columns().iter();
         let fields = plain.fields().iter().map(|field| {
             let hint = hints.field_with_name(field.name()).ok().map(|field| field.data_type());
-            let zoned = target(rows.table, field.name()).is_ok_and(|target| target.kind == Some(Kind::Timestamptz));
-            with_type(field, reading_type(field.data_type(), hint, zoned, &mut columns))
+            with_type(field, reading_type(field.data_type(), hint, zoned(field.name()), &mut columns))
         });
         let fields: Fields = fields.collect();
         let levels = || parquet_to_arrow_field_levels(&read_as, ProjectionMask::all(), Some(&fields)).map_err(ArrowError::from);

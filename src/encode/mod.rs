@@ -7,15 +7,18 @@
 //! Format: PostgreSQL manual, "COPY", Binary Format; the wire form of each type is its `…_recv` function in `src/backend/utils/adt`.
 
 mod kind;
+pub mod literal;
 mod numeric;
 mod row;
 mod scalar;
+mod shape;
 mod temporal;
 mod text;
 
 pub use kind::{Attribute, Element, Kind, TypeFacts, Types};
 pub use numeric::Decimal;
 pub use row::{HEADER, RowWriter, TRAILER, TextWriter};
+pub use shape::Shape;
 pub use temporal::{DATE_EPOCH_DAYS, TIMESTAMP_EPOCH_MICROS, check_date_days, check_timestamp_micros};
 pub use text::check_text;
 

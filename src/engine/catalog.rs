@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Row};
 
 use super::quote_identifier;
 use super::types::types;
-use crate::encode::{Dialect, Kind, Types};
+use crate::encode::{Dialect, Kind, Shape, Types};
 use crate::error::{DatabaseError, TableError};
 
 /// What no load may write: the system's tables, and our own.
@@ -40,6 +40,8 @@ pub struct Column {
     pub type_name: String,
     /// how it is encoded; `None` for a type without a binary encoder
     pub kind: Option<Kind>,
+    /// what it is made of
+    pub shape: Shape,
     /// declared NOT NULL
     pub not_null: bool,
     /// `GENERATED ALWAYS AS (…) STORED`: nobody may write it
@@ -192,6 +194,7 @@ fn column(row: &Row, types: &Types) -> Result<Column, tokio_postgres::Error> {
         name: row.try_get(0)?,
         type_name: row.try_get(1)?,
         kind: Kind::resolve(type_oid, typmod, types),
+        shape: Shape::resolve(type_oid, types),
         not_null: row.try_get(4)?,
         generated: row.try_get(5)?,
         has_default: row.try_get(6)?,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
+//!  (async)  bytes     csv|ndjson|arrow   bytes     (async)  one transaction
 //!                     (a thread of its own)
 //! ```
 //!
@@ -16,6 +16,7 @@ pub mod commit;
 mod copy;
 pub mod csv;
 pub mod meter;
+pub mod ndjson;
 mod queue;
 mod rows;
 mod segment;
@@ -44,6 +45,8 @@ use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
 pub enum Format {
     /// `text/csv`, `text/tab-separated-values`
     Csv(csv::Options),
+    /// `application/x-ndjson`
+    Ndjson(ndjson::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
 }
@@ -54,6 +57,7 @@ impl Format {
         match self {
             Format::Csv(csv::Options { syntax: csv::Syntax::Text, .. }) => "text",
             Format::Csv(_) => "csv",
+            Format::Ndjson(_) => "ndjson",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
         }
@@ -110,7 +114,9 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) => rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit),
+        Format::Csv(csv::Options { columns: Some(columns), .. }) | Format::Ndjson(ndjson::Options { columns: Some(columns) }) => {
+            rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
+        }
         _ => Ok(()),
     }
 }
@@ -212,13 +218,15 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
 
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    Ndjson(Box<ndjson::Decoder>),
     Arrow(Box<arrow::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits) -> Decoder {
+    fn new(format: Format, table: &Table, limits: &Limits) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Ndjson(options) => Decoder::Ndjson(Box::new(ndjson::Decoder::new(&options, table, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
             }
@@ -228,6 +236,7 @@ impl Decoder {
     fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
+            Decoder::Ndjson(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
         }
     }
@@ -235,6 +244,7 @@ impl Decoder {
     fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
+            Decoder::Ndjson(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
         }
     }
@@ -259,7 +269,7 @@ fn encode(
 }
 
 fn decode(format: Format, mut body: Receiver<Bytes>, rows: &mut Rows<'_>, meter: &Meter, limits: &Limits) -> Result<(), Halt> {
-    let mut decoder = Decoder::new(format, limits);
+    let mut decoder = Decoder::new(format, rows.table, limits);
     loop {
         match body.blocking_recv()? {
             Item::Value(bytes) => {

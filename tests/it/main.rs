@@ -12,6 +12,8 @@ mod embedded;
 mod jobs;
 mod layering;
 mod loads;
+mod ndjson;
+mod ndjson_equivalence;
 mod openapi;
 mod slow;
 mod support;

@@ -112,7 +112,7 @@ fn rarer_field(kind: &Kind, dialect: Dialect, raw: &[u8], row: &mut RowWriter) -
         Kind::Oid => row.put(&scalar::oid(raw)?.to_be_bytes()),
         Kind::Money if dialect.money_is_plain => row.put(&scalar::money(raw)?.to_be_bytes()),
         Kind::PgLsn => row.put(&scalar::pg_lsn(raw)?.to_be_bytes()),
-        Kind::Name => row.put(text::name(raw)),
+        Kind::Name => row.put(text::name(raw)?),
         Kind::Timetz => row.put(&temporal::timetz(raw)?),
         Kind::Interval => row.put(&interval::interval(raw)?),
         Kind::Inet => row.put_with(|out| network::inet(raw, out))?,

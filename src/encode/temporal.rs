@@ -83,7 +83,7 @@ pub(super) fn timestamp(raw: &[u8]) -> Result<i64, FieldError> {
 pub(super) fn timestamptz(raw: &[u8], dialect: Dialect) -> Result<i64, FieldError> {
     match take_timestamp(raw)? {
         Moment::At(micros, []) if dialect.time_zone_is_utc => check_timestamp_micros(micros),
-        Moment::At(micros, zone) => check_timestamp_micros(micros - offset_micros(zone)?),
+        Moment::At(micros, zone) => check_timestamp_micros(micros - offset_micros(zone, dialect)?),
         Moment::Never(micros) => Ok(micros),
     }
 }
@@ -209,11 +209,11 @@ fn take_fraction(text: &[u8]) -> Result<(i64, &[u8]), FieldError> {
     }
 }
 
-/// `UTC` or a plain offset; what to subtract to get to UTC.
+/// `UTC` or a plain offset; what to subtract to get to UTC. From PostgreSQL 18 on the session's zone may give the word another meaning.
 #[inline]
-fn offset_micros(zone: &[u8]) -> Result<i64, FieldError> {
+fn offset_micros(zone: &[u8], dialect: Dialect) -> Result<i64, FieldError> {
     match zone.strip_prefix(b" ").unwrap_or(zone) {
-        b"UTC" | b"utc" => Ok(0),
+        b"UTC" | b"utc" if dialect.time_zone_is_utc => Ok(0),
         zone => plain_offset_micros(zone),
     }
 }

@@ -11,23 +11,25 @@ use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
-use crate::ingest::{Coding, Format, Segments, parquet};
+use crate::ingest::{Coding, Format, Segments, ndjson, parquet};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
-const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, \
-                        application/vnd.apache.parquet";
+const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
+                        application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, application/vnd.apache.parquet";
 
 /// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
 const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
-/// Formats, by the value of `format=` and by media type.
-const FORMATS: [(&str, &str); 5] = [
-    ("csv", "text/csv"),
-    ("text", "text/tab-separated-values"),
-    ("arrow-stream", "application/vnd.apache.arrow.stream"),
-    ("arrow-file", "application/vnd.apache.arrow.file"),
-    ("parquet", "application/vnd.apache.parquet"),
+/// Formats: the value of `format=`, and the media types.
+const FORMATS: [(&str, &[&str]); 6] = [
+    ("csv", &["text/csv"]),
+    ("text", &["text/tab-separated-values"]),
+    // None of the three is registered; all are in use.
+    ("ndjson", &["application/x-ndjson", "application/jsonl", "application/ndjson"]),
+    ("arrow-stream", &["application/vnd.apache.arrow.stream"]),
+    ("arrow-file", &["application/vnd.apache.arrow.file"]),
+    ("parquet", &["application/vnd.apache.parquet"]),
 ];
 
 /// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
@@ -83,6 +85,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let format = match format_name(query.take("format"), &media)? {
         "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
         "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
+        "ndjson" => Format::Ndjson(ndjson::Options { columns: names(&mut query)? }),
         "arrow-stream" => Format::Arrow(Container::Stream),
         "parquet" => Format::Parquet(parquet_options(&mut query, headers, limits)?),
         _ => Format::Arrow(Container::File),
@@ -101,6 +104,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         Format::Csv(_) => {
             "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, timezone, datestyle, segments, timeout"
         }
+        Format::Ndjson(_) => "format, columns, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
         Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
@@ -227,7 +231,7 @@ fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str
             by_option.ok_or_else(|| unsupported("say what the body is: Content-Type: text/csv, say, or format=csv"))
         }
         Some(essence) => {
-            let by_type = FORMATS.iter().find(|(_, known)| *known == essence);
+            let by_type = FORMATS.iter().find(|(_, known)| known.contains(&essence));
             let (by_type, _) = by_type.ok_or_else(|| unsupported(format!("{essence} is not a format of loads; send one of {ACCEPTED}")))?;
             match by_option {
                 Some(name) if name != *by_type => Err(invalid(format!("format={name} contradicts Content-Type: {essence}"))),
@@ -259,7 +263,7 @@ fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<c
         },
         delimiter: byte(query, "delimiter")?.unwrap_or(default.delimiter),
         null: query.take("null").unwrap_or(default.null.clone()),
-        columns: columns(query)?,
+        columns: names(query)?,
         ..default
     };
     if syntax == Syntax::Csv {
@@ -272,6 +276,15 @@ fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<c
     Ok(options)
 }
 
+/// The value of `columns=`.
+fn names(query: &mut Query) -> Result<Option<Vec<String>>, Problem> {
+    let names: Option<Vec<String>> = query.take("columns").map(|names| names.split(',').map(str::to_owned).collect());
+    match names {
+        Some(names) if names.iter().any(String::is_empty) => Err(invalid("columns is a list of names: a,b,c")),
+        names => Ok(names),
+    }
+}
+
 /// `*`, or a list of names.
 fn some_columns(option: Option<String>) -> Columns {
     match option.as_deref() {
@@ -281,17 +294,9 @@ fn some_columns(option: Option<String>) -> Columns {
     }
 }
 
-fn columns(query: &mut Query) -> Result<Option<Vec<String>>, Problem> {
-    let names: Option<Vec<String>> = query.take("columns").map(|names| names.split(',').map(str::to_owned).collect());
-    match names {
-        Some(names) if names.iter().any(String::is_empty) => Err(invalid("columns is a list of names: a,b,c")),
-        names => Ok(names),
-    }
-}
-
 fn parquet_options(query: &mut Query, headers: &HeaderMap, limits: &Limits) -> Result<parquet::Options, Problem> {
     check_length(headers, limits.spool.bytes_max, "--spool-bytes-max")?;
-    Ok(parquet::Options { columns: columns(query)? })
+    Ok(parquet::Options { columns: names(query)? })
 }
 
 /// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     gzip | zstd |  csv | arrow        bytes     (async)  one transaction
-//!                     lz4 | br       parquet: by way of the disk
+//!  (async)  bytes     gzip | zstd |  csv | ndjson |     bytes     (async)  one transaction
+//!                     lz4 | br       arrow | parquet (by way of the disk)
 //!                     └──── a thread of its own ────┘
 //! ```
 //!
@@ -20,6 +20,7 @@ mod copy;
 pub mod csv;
 mod decompress;
 pub mod meter;
+pub mod ndjson;
 pub mod parquet;
 mod queue;
 mod rows;
@@ -50,6 +51,8 @@ use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
 pub enum Format {
     /// `text/csv`, `text/tab-separated-values`
     Csv(csv::Options),
+    /// `application/x-ndjson`
+    Ndjson(ndjson::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
     /// `application/vnd.apache.parquet`
@@ -62,6 +65,7 @@ impl Format {
         match self {
             Format::Csv(csv::Options { syntax: csv::Syntax::Text, .. }) => "text",
             Format::Csv(_) => "csv",
+            Format::Ndjson(_) => "ndjson",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
             Format::Parquet(_) => "parquet",
@@ -123,7 +127,9 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
+        Format::Csv(csv::Options { columns: Some(columns), .. })
+        | Format::Ndjson(ndjson::Options { columns: Some(columns) })
+        | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
             rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
         }
         _ => Ok(()),
@@ -217,7 +223,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
         let body = decompress::Body::new(body, &codings, &limits);
         let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
-        encode(body, Decoder::new(format, &limits, &spools), &mut rows, &meter)?;
+        encode(body, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
@@ -230,14 +236,16 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
 
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    Ndjson(Box<ndjson::Decoder>),
     Arrow(Box<arrow::Decoder>),
     Parquet(Box<parquet::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits, spools: &parquet::Spools) -> Decoder {
+    fn new(format: Format, table: &Table, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Ndjson(options) => Decoder::Ndjson(Box::new(ndjson::Decoder::new(&options, table, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
             }
@@ -251,6 +259,7 @@ impl Decoder {
     fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
+            Decoder::Ndjson(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
             Decoder::Parquet(decoder) => decoder.push(bytes),
         }
@@ -259,6 +268,7 @@ impl Decoder {
     fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
+            Decoder::Ndjson(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
             Decoder::Parquet(decoder) => decoder.finish(rows),
         }

@@ -15,6 +15,8 @@ mod hostile;
 mod jobs;
 mod layering;
 mod loads;
+mod ndjson;
+mod ndjson_equivalence;
 mod openapi;
 mod slow;
 mod support;

@@ -4,7 +4,7 @@ use super::origin;
 use super::scan::Record;
 use crate::encode::FieldError;
 use crate::error::{Position, RowError};
-use crate::ingest::rows::{Halt, Rows, shorten};
+use crate::ingest::rows::{Halt, Rows, looks_like, shorten};
 
 #[cold]
 pub(super) fn not_text(record: &Record<'_>, error: FieldError) -> Halt {
@@ -12,21 +12,12 @@ pub(super) fn not_text(record: &Record<'_>, error: FieldError) -> Halt {
         FieldError::Refused { reason, .. } => reason,
         FieldError::NotMine => "not text".into(),
     };
-    let looks_like = match record.bytes() {
-        [0x1F, 0x8B, ..] => "; it looks like gzip: send Content-Encoding: gzip",
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd: send Content-Encoding: zstd",
-        [0x04, 0x22, 0x4D, 0x18, ..] => "; it looks like lz4: send Content-Encoding: lz4",
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16",
-        [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
-        [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet",
-        _ => "",
-    };
     let error = RowError {
         position: origin(record).into(),
         value: None,
         type_name: None,
         sqlstate: "22021",
-        reason: format!("{reason}; the body must be UTF-8{looks_like}").into(),
+        reason: format!("{reason}; the body must be UTF-8{}", looks_like(record.bytes())).into(),
     };
     error.into()
 }

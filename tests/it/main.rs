@@ -13,6 +13,8 @@ mod jobs;
 mod layering;
 mod loads;
 mod openapi;
+mod parquet;
+mod parquet_hostile;
 mod slow;
 mod support;
 mod text_segments;

@@ -19,6 +19,8 @@ mod loads;
 mod ndjson;
 mod ndjson_equivalence;
 mod openapi;
+mod parquet;
+mod parquet_hostile;
 mod slow;
 mod support;
 mod tables;

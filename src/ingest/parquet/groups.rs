@@ -57,7 +57,9 @@ impl<'a> Group<'a> {
     pub(super) fn open(file: &'a File, index: usize, plan: &Plan, go_on: &dyn Fn() -> Result<(), Halt>) -> Result<Group<'a>, Halt> {
         let metadata = file.metadata.row_group(index);
         let account = Arc::new(Account::new(file.memory_max));
-        let chunks: Result<Vec<Chunk>, Halt> = plan.leaves.iter().map(|leaf| chunk(file, metadata.column(*leaf), *leaf)).collect();
+        // One without rows need not have anything anywhere.
+        let leaves = plan.leaves.iter().filter(|_| metadata.num_rows() > 0);
+        let chunks: Result<Vec<Chunk>, Halt> = leaves.map(|leaf| chunk(file, metadata.column(*leaf), *leaf)).collect();
         let mut group = Group {
             file,
             metadata,

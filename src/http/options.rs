@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::problem::Problem;
 use crate::config::Limits;
 use crate::ingest::arrow::Container;
-use crate::ingest::{Coding, Format, Segments, csv};
+use crate::ingest::{Coding, Encoding, Format, Segments, csv};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
@@ -77,6 +77,13 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         "arrow-stream" => Format::Arrow(Container::Stream),
         _ => Format::Arrow(Container::File),
     };
+    let encoding = match format {
+        Format::Csv(_) => encoding(query.take("encoding"), &media)?,
+        Format::Arrow(_) => encoding(None, &media)?,
+    };
+    if matches!((&format, encoding), (Format::Arrow(_), Encoding::Foreign(_))) {
+        return Err(invalid("an Arrow body has no charset: its text is UTF-8"));
+    }
     let segments = match query.take("segments").as_deref() {
         None | Some("adaptive") => Segments::Adaptive,
         Some("one") => Segments::One,
@@ -84,10 +91,10 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
-        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, segments, timeout",
+        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, encoding, segments, timeout",
         Format::Arrow(_) => "format, segments, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, codings, segments, timeout })
+    Ok(Request { table, format, codings, encoding, segments, timeout })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -157,12 +164,13 @@ fn unreadable(name: &HeaderName) -> Problem {
 /// `Content-Type`, with the two parameters of `text/csv` (RFC 4180, RFC 7111).
 struct MediaType {
     essence: Option<String>,
+    charset: Option<String>,
     header: Option<String>,
 }
 
 impl MediaType {
     fn of(headers: &HeaderMap) -> Result<MediaType, Problem> {
-        let mut media = MediaType { essence: None, header: None };
+        let mut media = MediaType { essence: None, charset: None, header: None };
         let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
             return Ok(media);
         };
@@ -176,14 +184,10 @@ impl MediaType {
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim_matches('"').to_ascii_lowercase();
-            match (name.to_ascii_lowercase().as_str(), value.as_str()) {
-                ("charset", "utf-8" | "utf8" | "us-ascii") => {}
-                ("charset", other) => {
-                    let detail = format!("charset {other:?} is not supported: send UTF-8");
-                    return Err(unsupported(detail));
-                }
-                ("header", _) => media.header = Some(value),
-                (other, _) => {
+            match name.to_ascii_lowercase().as_str() {
+                "charset" => media.charset = Some(value),
+                "header" => media.header = Some(value),
+                other => {
                     return Err(unsupported(format!("unknown parameter {other:?} in Content-Type")));
                 }
             }
@@ -220,6 +224,24 @@ fn unsupported(detail: impl Into<String>) -> Problem {
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     Problem::new(status, "unsupported-media-type", "Unsupported media type", detail)
         .with_header(HeaderName::from_static("accept-post"), HeaderValue::from_static(ACCEPTED))
+}
+
+/// `encoding=`, for which `charset` in Content-Type is another way of saying it.
+fn encoding(option: Option<String>, media: &MediaType) -> Result<Encoding, Problem> {
+    let named = |name: &String| {
+        let unknown = || {
+            invalid(format!(
+                "the encoding {name:?} is not known: PostgreSQL's names are, and UTF-16, UTF-16LE, UTF-16BE"
+            ))
+        };
+        Encoding::from_name(name).ok_or_else(unknown)
+    };
+    let option = option.as_ref().map(named).transpose()?;
+    let charset = media.charset.as_ref().map(named).transpose()?;
+    match (option, charset) {
+        (Some(option), Some(charset)) if option != charset => Err(invalid("encoding= contradicts the charset of Content-Type")),
+        (option, charset) => Ok(option.or(charset).unwrap_or(Encoding::Utf8)),
+    }
 }
 
 fn csv_options(query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {

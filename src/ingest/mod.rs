@@ -1,16 +1,17 @@
 //! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
 //!
 //! ```text
-//!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     gzip | zstd |  csv | arrow        bytes     (async)  one transaction
+//!  body ──► queue ──► decompress ──► transcode ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     gzip | zstd |  to UTF-8      csv | arrow        bytes     (async)  one transaction
 //!                     lz4 | br
-//!                     └──── a thread of its own ────┘
+//!                     └──────────── a thread of its own ────────────┘
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
 //! load does not depend on the size of its body.
 
 pub mod arrow;
+mod aside;
 mod body;
 pub mod commit;
 mod copy;
@@ -20,6 +21,7 @@ pub mod meter;
 mod queue;
 mod rows;
 mod segment;
+mod transcode;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,12 +32,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::aside::Aside;
 pub use self::body::Frames;
 pub use self::copy::Segments;
 pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
+use self::transcode::Transcoder;
+pub use self::transcode::{ByteOrder, Charset, Encoding};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
@@ -72,6 +77,8 @@ pub struct Load {
     pub format: Format,
     /// what was applied to the body, in this order
     pub codings: Vec<Coding>,
+    /// what the text of it is encoded in
+    pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
     /// how long it may take
@@ -185,7 +192,7 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
     let meter = &*load.meter;
     let receive = body::receive(frames, body_in, bounds, meter);
-    let encode = encode_on_thread(load, body_out, chunks_in, limits);
+    let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
         copy::begin(connection, &load.table, bulk.lock_timeout()).await?;
         copy::run(connection, &load.table, chunks_out, load.segments, meter).await
@@ -195,15 +202,25 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
 }
 
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
-async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
+async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, bulk: &Bulk, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let codings = load.codings.clone();
-    let limits = limits.clone();
+    let (encoding, bulk, limits) = (load.encoding, bulk.clone(), limits.clone());
     let runtime = Handle::current();
+    // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
     let thread = tokio::task::spawn_blocking(move || {
+        let transcoder = match encoding {
+            Encoding::Utf8 => None,
+            Encoding::Foreign(charset) => {
+                let server = Aside::new(bulk, runtime.clone(), over);
+                Some(Transcoder::new(charset, limits.record_bytes_max, server))
+            }
+        };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
         let body = decompress::Body::new(body, &codings, &limits);
-        let result = encode(&table, format, body, &mut emit, &meter, &limits);
+        let result = encode(&table, format, body, transcoder, &mut emit, &meter, &limits);
         result.and_then(|()| {
             let end = emit.chunks.blocking_send(&emit.runtime, Item::End, 0);
             end.map_err(Halt::from)
@@ -251,25 +268,33 @@ fn encode(
     table: &Table,
     format: Format,
     mut body: decompress::Body,
+    mut transcoder: Option<Transcoder>,
     emit: &mut ChunkQueue,
     meter: &Meter,
     limits: &Limits,
 ) -> Result<(), Halt> {
     let mut decoder = Decoder::new(format, limits);
     let mut rows = Rows::new(table, meter, emit);
+    let asked = |transcoder: &Option<Transcoder>| transcoder.as_ref().map_or(Duration::ZERO, Transcoder::waited);
     loop {
         let working_since = Instant::now();
-        let waited = body.waited() + rows.waited();
+        let waited = body.waited() + asked(&transcoder) + rows.waited();
         let Some(bytes) = body.next()? else {
             break;
         };
         meter.bytes_decoded.add(bytes.len() as u64);
-        decoder.push(bytes, &mut rows)?;
-        let waited = body.waited() + rows.waited() - waited;
+        match &mut transcoder {
+            None => decoder.push(bytes, &mut rows)?,
+            Some(transcoder) => transcoder.push(bytes, &mut |text| decoder.push(text, &mut rows))?,
+        }
+        let waited = body.waited() + asked(&transcoder) + rows.waited() - waited;
         meter.encode.add(working_since.elapsed().saturating_sub(waited));
     }
     if meter.bytes_decoded.get() == 0 {
         return Err(DataError::Empty.into());
+    }
+    if let Some(transcoder) = &mut transcoder {
+        transcoder.finish(&mut |text| decoder.push(text, &mut rows))?;
     }
     decoder.finish(&mut rows)?;
     if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancel;
+mod charsets;
 mod clients;
 mod copy_equivalence;
 mod crash;

@@ -91,6 +91,9 @@ pub enum DataError {
         /// which limit
         reason: String,
     },
+    /// The server, which was to convert the body's text, could not be asked.
+    #[error(transparent)]
+    Conversion(DatabaseError),
     /// No byte at all.
     #[error("the body is empty")]
     Empty,

@@ -253,6 +253,24 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Text in one of the server's encodings, as UTF-8: with the server's own conversion, which is also that of `COPY … (ENCODING …)`.
+    ///
+    /// # Errors
+    /// 22021 and 22P05: these bytes are no such text. Anything else: they could not be converted at all.
+    pub async fn convert_from(&self, bytes: &[u8], encoding: &str) -> Result<String, DatabaseError> {
+        let row = self
+            .client()
+            .query_typed_one("SELECT pg_catalog.convert_from($1, $2)", &[(&bytes, Type::BYTEA), (&encoding, Type::NAME)])
+            .await?;
+        row.try_get(0).map_err(|_| DatabaseError {
+            sqlstate: Some("0A000".to_owned()),
+            message: format!("the database does not convert from {encoding} to UTF-8: its own encoding is SQL_ASCII"),
+            ..DatabaseError::default()
+        })
+    }
+}
+
 impl Drop for Connection {
     /// Tells the backend to stop, then closes the socket; the slot is free only when that is done.
     fn drop(&mut self) {

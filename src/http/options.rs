@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
-use crate::ingest::{Coding, Format, Segments, ndjson, parquet};
+use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
@@ -90,6 +90,11 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         "parquet" => Format::Parquet(parquet_options(&mut query, headers, limits)?),
         _ => Format::Arrow(Container::File),
     };
+    let encoding = match format {
+        Format::Csv(_) | Format::Ndjson(_) => encoding(query.take("encoding"), &media)?,
+        Format::Arrow(_) | Format::Parquet(_) if encoding(None, &media)? == Encoding::Utf8 => Encoding::Utf8,
+        Format::Arrow(_) | Format::Parquet(_) => return Err(invalid("the format has no charset: its text is UTF-8")),
+    };
     let segments = match query.take("segments").as_deref() {
         None | Some("adaptive") => Segments::Adaptive,
         Some("one") => Segments::One,
@@ -99,16 +104,17 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
         Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
-            "format, columns, header, delimiter, null, timezone, datestyle, segments, timeout"
+            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, timeout"
         }
         Format::Csv(_) => {
-            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, timezone, datestyle, segments, timeout"
+            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, timezone, datestyle, \
+             segments, timeout"
         }
-        Format::Ndjson(_) => "format, columns, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
+        Format::Ndjson(_) => "format, columns, encoding, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
         Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
         Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, codings, segments, reading, timeout })
+    Ok(Request { table, format, codings, encoding, segments, reading, timeout })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -182,12 +188,13 @@ fn unreadable(name: &HeaderName) -> Problem {
 /// `Content-Type`, with the two parameters of `text/csv` (RFC 4180, RFC 7111).
 struct MediaType {
     essence: Option<String>,
+    charset: Option<String>,
     header: Option<String>,
 }
 
 impl MediaType {
     fn of(headers: &HeaderMap) -> Result<MediaType, Problem> {
-        let mut media = MediaType { essence: None, header: None };
+        let mut media = MediaType { essence: None, charset: None, header: None };
         let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
             return Ok(media);
         };
@@ -201,14 +208,10 @@ impl MediaType {
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim_matches('"').to_ascii_lowercase();
-            match (name.to_ascii_lowercase().as_str(), value.as_str()) {
-                ("charset", "utf-8" | "utf8" | "us-ascii") => {}
-                ("charset", other) => {
-                    let detail = format!("charset {other:?} is not supported: send UTF-8");
-                    return Err(unsupported(detail));
-                }
-                ("header", _) => media.header = Some(value),
-                (other, _) => {
+            match name.to_ascii_lowercase().as_str() {
+                "charset" => media.charset = Some(value),
+                "header" => media.header = Some(value),
+                other => {
                     return Err(unsupported(format!("unknown parameter {other:?} in Content-Type")));
                 }
             }
@@ -245,6 +248,24 @@ fn unsupported(detail: impl Into<String>) -> Problem {
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     Problem::new(status, "unsupported-media-type", "Unsupported media type", detail)
         .with_header(HeaderName::from_static("accept-post"), HeaderValue::from_static(ACCEPTED))
+}
+
+/// `encoding=`, for which `charset` in Content-Type is another way of saying it.
+fn encoding(option: Option<String>, media: &MediaType) -> Result<Encoding, Problem> {
+    let named = |name: &String| {
+        let unknown = || {
+            invalid(format!(
+                "the encoding {name:?} is not known: PostgreSQL's names are, and UTF-16, UTF-16LE, UTF-16BE"
+            ))
+        };
+        Encoding::from_name(name).ok_or_else(unknown)
+    };
+    let option = option.as_ref().map(named).transpose()?;
+    let charset = media.charset.as_ref().map(named).transpose()?;
+    match (option, charset) {
+        (Some(option), Some(charset)) if option != charset => Err(invalid("encoding= contradicts the charset of Content-Type")),
+        (option, charset) => Ok(option.or(charset).unwrap_or(Encoding::Utf8)),
+    }
 }
 
 fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {

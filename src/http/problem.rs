@@ -210,6 +210,7 @@ fn from_data(error: &DataError) -> Problem {
         DataError::Misfit(misfits) => misfit(misfits, detail),
         DataError::TooLarge { position, .. } => too_large("record-too-large", detail).at(position),
         DataError::OverLimit { code, .. } => too_large(code, detail),
+        DataError::Conversion(error) => from_database(error),
         DataError::Empty => refused("empty-body", "the body is empty: there is nothing to load"),
         DataError::NoRows => refused("no-rows", "the body holds no rows: there is nothing to load"),
     }

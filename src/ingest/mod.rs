@@ -1,10 +1,10 @@
 //! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
 //!
 //! ```text
-//!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     gzip | zstd |  csv | ndjson |     bytes     (async)  one transaction
-//!                     lz4 | br       arrow | parquet (by way of the disk)
-//!                     └──── a thread of its own ────┘
+//!  body ──► queue ──► decompress ──► transcode ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     gzip | zstd |  to UTF-8      csv | ndjson |     bytes     (async)  one transaction
+//!                     lz4 | br                     arrow | parquet (by way of the disk)
+//!                     └──────────── a thread of its own ────────────┘
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
@@ -13,6 +13,7 @@
 #[cfg(any(test, fuzzing))]
 pub mod apart;
 pub mod arrow;
+mod aside;
 mod batch;
 mod body;
 pub mod commit;
@@ -25,6 +26,7 @@ pub mod parquet;
 mod queue;
 mod rows;
 mod segment;
+mod transcode;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,12 +37,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::aside::Aside;
 pub use self::body::Frames;
 pub use self::copy::Segments;
 pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
+use self::transcode::Transcoder;
+pub use self::transcode::{ByteOrder, Charset, Encoding};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
@@ -84,6 +89,8 @@ pub struct Load {
     pub format: Format,
     /// what was applied to the body, in this order
     pub codings: Vec<Coding>,
+    /// what the text of it is encoded in
+    pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
     /// how long it may take
@@ -151,7 +158,7 @@ pub async fn run(
     witness: &impl Witness,
 ) -> Result<u64, LoadError> {
     let sealed = async {
-        let rows = transfer(&load, frames, &connection, limits).await?;
+        let rows = transfer(&load, frames, bulk, &connection, limits).await?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
@@ -197,13 +204,13 @@ fn lost_connection() -> DatabaseError {
 }
 
 /// Body to COPY: three stages at work at the same time, the first failure ends all of them.
-async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
+async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
     let (body_in, body_out) = queue::queue(limits.body_queue_bytes);
     let (chunks_in, chunks_out) = queue::queue(limits.chunk_queue_bytes);
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
     let meter = &*load.meter;
     let receive = body::receive(frames, body_in, bounds, meter);
-    let encode = encode_on_thread(load, body_out, chunks_in, limits);
+    let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
         copy::lock(connection, &load.table).await?;
         copy::run(connection, &load.table, chunks_out, load.segments, meter).await
@@ -213,17 +220,28 @@ async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, lim
 }
 
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
-async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
+async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, bulk: &Bulk, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
+    let (encoding, bulk) = (load.encoding, bulk.clone());
     // One COPY has one format, and only the text format takes every row.
     let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
+    // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
     let thread = tokio::task::spawn_blocking(move || {
+        let transcoder = match encoding {
+            Encoding::Utf8 => None,
+            Encoding::Foreign(charset) => {
+                let server = Aside::new(bulk, runtime.clone(), over);
+                Some(Transcoder::new(charset, limits.record_bytes_max, server))
+            }
+        };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        let body = decompress::Body::new(body, &codings, &limits);
+        let input = Input { body: decompress::Body::new(body, &codings, &limits), transcoder };
         let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
-        encode(body, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
+        encode(input, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
@@ -275,36 +293,67 @@ impl Decoder {
     }
 }
 
+/// The body on its way to its decoder.
+struct Input {
+    body: decompress::Body,
+    /// for text that is not UTF-8
+    transcoder: Option<Transcoder>,
+}
+
+impl Input {
+    /// How long this has waited for the client, and for the server's conversions.
+    fn waited(&self) -> Duration {
+        self.body.waited() + self.transcoder.as_ref().map_or(Duration::ZERO, Transcoder::waited)
+    }
+
+    /// Hands on the next bytes; false at the body's proper end.
+    fn next(&mut self, decoder: &mut Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<bool, Halt> {
+        let Some(bytes) = self.body.next()? else {
+            return Ok(false);
+        };
+        meter.bytes_decoded.add(bytes.len() as u64);
+        match &mut self.transcoder {
+            None => decoder.push(bytes, rows)?,
+            Some(transcoder) => transcoder.push(bytes, &mut |text| decoder.push(text, rows))?,
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self, mut decoder: Decoder, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.finish(&mut |text| decoder.push(text, rows))?;
+        }
+        decoder.finish(rows)
+    }
+}
+
 /// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
 /// before.
-fn encode(body: decompress::Body, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
-    match decode(body, decoder, rows, meter) {
+fn encode(input: Input, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+    match decode(input, decoder, rows, meter) {
         Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
         result => result,
     }
 }
 
-fn decode(mut body: decompress::Body, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+fn decode(mut input: Input, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     loop {
-        let working_since = Instant::now();
-        let waited = body.waited() + rows.waited();
-        let Some(bytes) = body.next()? else {
-            break;
-        };
-        meter.bytes_decoded.add(bytes.len() as u64);
-        decoder.push(bytes, rows)?;
-        let waited = body.waited() + rows.waited() - waited;
+        let (working_since, waited) = (Instant::now(), input.waited() + rows.waited());
+        let more = input.next(&mut decoder, rows, meter)?;
+        let waited = input.waited() + rows.waited() - waited;
         meter.encode.add(working_since.elapsed().saturating_sub(waited));
+        if !more {
+            break;
+        }
     }
     if meter.bytes_decoded.get() == 0 {
         return Err(DataError::Empty.into());
     }
     let (working_since, waited) = (Instant::now(), rows.waited());
-    decoder.finish(rows)?;
+    input.finish(decoder, rows)?;
     meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
     if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
-
 /// The way out of the encoding thread.
 struct ChunkQueue {
     chunks: Sender<Feed>,

@@ -315,7 +315,7 @@ pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
         [0x1F, 0x8B, ..] => "; it looks like gzip: send Content-Encoding: gzip",
         [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd: send Content-Encoding: zstd",
         [0x04, 0x22, 0x4D, 0x18, ..] => "; it looks like lz4: send Content-Encoding: lz4",
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16: say encoding=UTF-16",
         [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
         [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet: application/vnd.apache.parquet",
         _ => "",

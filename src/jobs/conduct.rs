@@ -19,7 +19,7 @@ use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
-use crate::ingest::{self, Coding, Format, Frames, Load, Segments, Stopper, Witness};
+use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
 const MODE: &str = "append";
@@ -36,6 +36,8 @@ pub struct Request {
     pub format: Format,
     /// what was applied to it, in this order
     pub codings: Vec<Coding>,
+    /// what its text is encoded in
+    pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
     /// how its text is to be read
@@ -152,6 +154,7 @@ impl Conductor {
                 table,
                 format: request.format,
                 codings: request.codings,
+                encoding: request.encoding,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
                 meter,

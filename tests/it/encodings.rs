@@ -160,7 +160,7 @@ async fn a_compressed_body_without_the_header_says_what_it_looks_like() {
     }
 }
 
-const PIECE_BYTES: usize = 32 << 20;
+const PIECE_BYTES: usize = 8 << 20;
 const PIECES: usize = (10 << 30) / PIECE_BYTES;
 
 /// 10 GB when it is decoded, and never whole in anybody's memory.

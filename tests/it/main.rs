@@ -6,6 +6,7 @@ mod arrow;
 mod arrow_messages;
 mod bad_input;
 mod cancel;
+mod charsets;
 mod clients;
 mod copy_equivalence;
 mod crash;

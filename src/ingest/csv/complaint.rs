@@ -17,7 +17,7 @@ pub(super) fn not_text(record: &Record<'_>, error: FieldError) -> Halt {
         value: None,
         type_name: None,
         sqlstate: "22021",
-        reason: format!("{reason}; the body must be UTF-8{}", looks_like(record.bytes())).into(),
+        reason: format!("{reason}; a body is UTF-8 unless encoding= says otherwise{}", looks_like(record.bytes())).into(),
     };
     error.into()
 }

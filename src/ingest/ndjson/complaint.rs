@@ -13,7 +13,13 @@ use crate::ingest::rows::{Halt, Rows, looks_like, shorten, target};
 #[cold]
 pub(super) fn not_text(line: &Line<'_>, error: FieldError) -> Halt {
     let (sqlstate, reason) = parts(error);
-    bad_line(line, None, sqlstate, format!("{reason}; the body must be UTF-8{}", looks_like(line.text)), false)
+    bad_line(
+        line,
+        None,
+        sqlstate,
+        format!("{reason}; a body is UTF-8 unless encoding= says otherwise{}", looks_like(line.text)),
+        false,
+    )
 }
 
 /// Says what is wrong with a line that was not read to its end.

@@ -87,9 +87,12 @@ fn integer(raw: &[u8], type_name: &'static str) -> Result<i64, FieldError> {
 
 #[cold]
 fn integer_slow(negative: bool, digits: &[u8], type_name: &str) -> Result<i64, FieldError> {
-    let looks_newer = digits.first().is_some_and(u8::is_ascii_digit) && digits.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(if looks_newer { FieldError::NotMine } else { FieldError::syntax(type_name) });
+    let leading = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if leading < digits.len() || digits.is_empty() {
+        let looks_newer = leading > 0 && digits.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        // The server complains of what comes first: that the digits are too many, or what stands behind them.
+        let may_overflow = leading > 4;
+        return Err(if looks_newer || may_overflow { FieldError::NotMine } else { FieldError::syntax(type_name) });
     }
     digits
         .iter()

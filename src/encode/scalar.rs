@@ -90,7 +90,7 @@ fn integer_slow(negative: bool, digits: &[u8], type_name: &str) -> Result<i64, F
     let leading = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if leading < digits.len() || digits.is_empty() {
         let looks_newer = leading > 0 && digits.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-        // Where so many digits come first, the server may call the number too large before it gets to what is wrong with it.
+        // The server complains of what comes first: that the digits are too many, or what stands behind them.
         let may_overflow = leading > 4;
         return Err(if looks_newer || may_overflow { FieldError::NotMine } else { FieldError::syntax(type_name) });
     }

@@ -32,6 +32,21 @@ impl Shape {
         Shape::within(oid, typmod, types, DEPTH_MAX + 1)
     }
 
+    /// That of a kind of which no catalogue tells.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_kind(kind: &Kind) -> Shape {
+        match kind {
+            Kind::Array(element) => Shape::Array { delimiter: element.delimiter, element: Arc::new(Shape::of_kind(&element.kind)) },
+            Kind::Composite(attributes) => Shape::Composite(
+                attributes
+                    .iter()
+                    .map(|attribute| (attribute.name.clone(), Shape::of_kind(&attribute.kind)))
+                    .collect(),
+            ),
+            other => Shape::Scalar(other.clone()),
+        }
+    }
+
     fn within(oid: u32, typmod: i32, types: &Types, depth: usize) -> Shape {
         let Some(depth) = depth.checked_sub(1) else {
             return Shape::Opaque;

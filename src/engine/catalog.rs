@@ -66,7 +66,7 @@ impl Table {
             name: (*name).to_owned(),
             type_name: format!("{kind:?}"),
             kind: kind.clone(),
-            shape: kind.clone().map_or(Shape::Opaque, Shape::Scalar),
+            shape: kind.as_ref().map_or(Shape::Opaque, Shape::of_kind),
             not_null: false,
             generated: false,
             has_default: false,

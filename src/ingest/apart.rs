@@ -98,7 +98,16 @@ mod tests {
     use super::*;
     use crate::encode::Kind;
     use crate::ingest::csv::{Options, Syntax};
+    use crate::ingest::ndjson;
     use proptest::prelude::*;
+
+    const GOOD_LINES: &[&str] = &[
+        r#"{"a":1,"b":"x","c":"2024-02-29"}"#,
+        r#" { "c" : null , "\u0061" : "7" } "#,
+        r#"{"b":["\"\\",{}],"c":"Jan 8, 1999"}"#,
+        r#"{"d":"(1,2)"}"#,
+        "{}",
+    ];
 
     proptest! {
         #[test]
@@ -113,6 +122,22 @@ mod tests {
             let whole = read(&table, Format::Csv(options.clone()), &limits, [body]);
             let pieces = read(&table, Format::Csv(options), &limits, [&body[..cut], &body[cut..]]);
             check_binary(&whole.binary);
+            prop_assert_eq!(whole, pieces);
+        }
+
+        #[test]
+        fn lines_of_json_too(
+            lines in prop::collection::vec(r#"(\{|"a":1,|"b":"\\u00e4\\n",|"c":\["x"\],|"c":"2024-01-01",|"d":"q",|"b":[12e\.]{1,3},|"a":null\}|\r|ä){1,6}"#, 0..6),
+            good in prop::collection::vec(prop::sample::select(GOOD_LINES), 0..6), cut: prop::sample::Index,
+        ) {
+            let table = Table::of_columns(&[("a", Some(Kind::Int4)), ("b", Some(Kind::Text)), ("c", Some(Kind::Date)), ("d", None)]);
+            let body = [good.join("\n"), lines.join("\n")].join("\n");
+            let (body, cut) = (body.as_bytes(), cut.index(body.len() + 1));
+            let format = || Format::Ndjson(ndjson::Options::default());
+            let whole = read(&table, format(), &Limits::default(), [body]);
+            let pieces = read(&table, format(), &Limits::default(), [&body[..cut], &body[cut..]]);
+            check_binary(&whole.binary);
+            prop_assert!(whole.rows >= good.len() as u64, "{:?}", whole);
             prop_assert_eq!(whole, pieces);
         }
     }

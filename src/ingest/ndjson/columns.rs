@@ -11,7 +11,6 @@ use super::complaint;
 use super::lines::Line;
 use super::object::Object;
 use super::scan::Token;
-use crate::encode::Shape;
 use crate::engine::catalog::Table;
 use crate::ingest::rows::{Halt, Rows, Target, target};
 
@@ -19,10 +18,9 @@ use crate::ingest::rows::{Halt, Rows, Target, target};
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) name: String,
-    pub(super) shape: Shape,
     /// the key as most write it; not for names that cannot stand in a string without an escape
     quoted: Option<Box<[u8]>>,
-    target: Target,
+    pub(super) target: Target,
     listed: bool,
     /// the column whose key came after this one's in the object before: most objects have their keys in the same order
     next: usize,
@@ -68,7 +66,6 @@ impl Columns {
             columns.by_name.insert(column.name.clone(), index);
             columns.known.push(Known {
                 name: column.name.clone(),
-                shape: column.shape.clone(),
                 quoted: quoted(&column.name),
                 listed: !column.has_default && target.kind.is_some(),
                 target,

@@ -129,7 +129,7 @@ impl Objects {
     fn text<'s>(&'s mut self, place: usize, line: &'s Line<'_>) -> Result<Option<&'s [u8]>, FieldError> {
         let column = self.columns.listed[place];
         match self.object.get(column) {
-            Some(value) => value::text(&self.columns.get(column).shape, value, line.text, self.rules, &mut self.scratch),
+            Some(value) => value::text(&self.columns.get(column).target.shape, value, line.text, self.rules, &mut self.scratch),
             None => Ok(None),
         }
     }

@@ -21,9 +21,8 @@ pub(super) fn text<'s>(
             let mut unescaped = Vec::new();
             json_string(value.string(line, &mut unescaped)?, scratch);
         }
-        (Token::String | Token::Escaped, shape) if !matches!(shape, Shape::Scalar(Kind::Json | Kind::Jsonb)) => {
-            return Ok(Some(value.string(line, scratch)?));
-        }
+        (Token::String, Shape::Scalar(Kind::Json | Kind::Jsonb)) => return Ok(Some(raw)),
+        (Token::String | Token::Escaped, _) => return Ok(Some(value.string(line, scratch)?)),
         (Token::Array, Shape::Array { delimiter, element }) => array(raw, *delimiter, element, rules, scratch)?,
         (Token::Object, Shape::Composite(attributes)) => composite(raw, attributes, rules, scratch)?,
         (Token::Object, Shape::Scalar(Kind::Hstore)) => hstore(raw, rules, scratch)?,
@@ -60,6 +59,8 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    const JSON: Shape = Shape::Scalar(Kind::Json);
+    const HSTORE: Shape = Shape::Scalar(Kind::Hstore);
     const RULES: Rules = Rules { array_nulls: true, literal_bytes_max: 1000 };
 
     fn said(shape: &Shape, json: &str) -> Result<Option<String>, &'static str> {
@@ -92,9 +93,9 @@ mod tests {
             (r#"{"a" : [1, 2]}"#, r#"{"a" : [1, 2]}"#, r#"{"a" : [1, 2]}"#),
         ] {
             says(&Shape::Opaque, json, scalar);
-            says(&Shape::Scalar(Kind::Json), json, kept);
+            says(&JSON, json, kept);
         }
-        for shape in [Shape::Opaque, Shape::Scalar(Kind::Json), Shape::Scalar(Kind::Hstore), array_of(Shape::Opaque)] {
+        for shape in [Shape::Opaque, JSON, HSTORE, array_of(Shape::Opaque)] {
             assert_eq!(said(&shape, "null"), Ok(None));
         }
     }
@@ -108,7 +109,7 @@ mod tests {
         says(&texts, "[[1,2],[3,4]]", r#"{{"1","2"},{"3","4"}}"#);
         says(&texts, "[1,[2]]", r#"{"1","[2]"}"#);
         says(&texts, r#""{1,2}""#, "{1,2}");
-        says(&array_of(Shape::Scalar(Kind::Json)), r#"["a",{"b":[]}]"#, r#"{"\"a\"","{\"b\":[]}"}"#);
+        says(&array_of(JSON), r#"["a",{"b":[]}]"#, r#"{"\"a\"","{\"b\":[]}"}"#);
         says(
             &Shape::Array { delimiter: b';', element: Arc::new(Shape::Opaque) },
             r#"["(1,2),(3,4)","(0,0),(1,1)"]"#,
@@ -142,15 +143,15 @@ mod tests {
 
     #[test]
     fn objects_are_hstores_of_texts() {
-        says(&Shape::Scalar(Kind::Hstore), "{}", "");
+        says(&HSTORE, "{}", "");
         says(
-            &Shape::Scalar(Kind::Hstore),
+            &HSTORE,
             r#"{"a": 1.0, "b": null, "c\"": "\\", "": false}"#,
             r#""a"=>"1.0","b"=>NULL,"c\""=>"\\",""=>"false""#,
         );
-        says(&Shape::Scalar(Kind::Hstore), r#""a=>1""#, "a=>1");
-        assert_eq!(said(&Shape::Scalar(Kind::Hstore), r#"{"a": []}"#), Err("22P02"));
-        assert_eq!(said(&Shape::Scalar(Kind::Hstore), r#"{"a": 1, "a": 1}"#), Err("22030"));
+        says(&HSTORE, r#""a=>1""#, "a=>1");
+        assert_eq!(said(&HSTORE, r#"{"a": []}"#), Err("22P02"));
+        assert_eq!(said(&HSTORE, r#"{"a": 1, "a": 1}"#), Err("22030"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), curl, python
-# (with venv). What is there is left alone.
+# (with venv), node (with npm). What is there is left alone.
 set -eu
 
 as_root() {
@@ -53,6 +53,7 @@ for thing in "$@"; do
         server) has_server || install_server ;;
         curl) command -v curl >/dev/null || apt curl ca-certificates ;;
         python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
+        node) command -v npm >/dev/null || apt nodejs npm ;;
         *) echo "install.sh knows no $thing" >&2; exit 1 ;;
     esac
 done

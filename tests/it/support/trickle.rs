@@ -14,8 +14,13 @@ pub(crate) struct Trickle {
 impl Trickle {
     /// Begins a CSV load of unknown length.
     pub(crate) fn begin(world: &World, table_and_options: &str) -> Trickle {
+        Trickle::begin_as(world, table_and_options, "text/csv")
+    }
+
+    /// Begins a load of any format.
+    pub(crate) fn begin_as(world: &World, table_and_options: &str, content_type: &str) -> Trickle {
         let (pieces, body) = unbounded();
-        let request = world.post(table_and_options, "text/csv").body(reqwest::Body::wrap_stream(body));
+        let request = world.post(table_and_options, content_type).body(reqwest::Body::wrap_stream(body));
         let answer = tokio::spawn(async move { Ok(Answer::of(request.send().await?).await) });
         Trickle { pieces, answer }
     }

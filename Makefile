@@ -5,11 +5,12 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test check bench build docs fmt
+.PHONY: help quickstart test test-matrix check bench build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
+	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
@@ -24,6 +25,11 @@ test: target/test-venv/.ready
 	@scripts/install.sh server postgis curl
 	cargo test --locked --lib --test it
 	@scripts/wait-for-clusters.sh
+
+SERVERS ?= 14 16 17 18
+
+test-matrix:
+	@scripts/test-matrix.sh $(SERVERS)
 
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check

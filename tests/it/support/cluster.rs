@@ -69,7 +69,11 @@ impl Database {
         admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         let (server, _) = cluster_url.rsplit_once('/').unwrap();
-        let url = format!("{server}/{name}");
+        Database::open(format!("{server}/{name}"), name).await
+    }
+
+    /// One that is there already.
+    pub(crate) async fn open(url: String, name: String) -> Database {
         let client = connect(&url).await;
         Database { url, name, client }
     }

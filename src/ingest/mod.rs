@@ -3,8 +3,9 @@
 //! ```text
 //!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
 //!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
+//!                     | parquet, by way
+//!                     of the disk
 //!                     (a thread of its own)
-//!                     parquet: by way of the disk
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a

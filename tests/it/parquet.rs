@@ -277,7 +277,9 @@ async fn disk_space_is_limited_and_given_back() {
     // One that waits on disk leaves no room for the other, until it is gone.
     let waiting = Trickle::begin_as(&world, "t?columns=id,name", MEDIA);
     waiting.send(&file[..file.len() - 100]);
-    let job = world.wait_for_job(|job| job["state"] == "running" && job["bytes_received"].as_u64() > Some(5000)).await;
+    let job = world
+        .wait_for_job(|job| job["state"] == "running" && job["bytes_received"].as_u64() > Some(5000))
+        .await;
     assert_eq!(job["rows_received"], 0);
     assert_eq!(open_in(dir.path(), &world.service), 1);
     let full = load().await;

@@ -58,7 +58,7 @@ pub(super) fn read_bytes(header: &Header, column: &ColumnDescriptor) -> u64 {
         Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => 8,
         _ => 0,
     };
-    (header.compressed + header.uncompressed) as u64 + u64::from(header.values) * per_value
+    header.compressed.max(header.uncompressed) as u64 + u64::from(header.values) * per_value
 }
 
 /// What one value takes in memory, without the bytes of a string.

@@ -107,11 +107,11 @@ fn check_int96(bytes: &[u8]) -> Result<(), Refusal> {
         let [a, b, c, d, e, f, g, h, day @ ..] = *value;
         let nanos = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let day = i64::from(i32::from_le_bytes(day)) - JULIAN_DAY_OF_1970;
-        if !nanos.is_multiple_of(1000) {
-            return Err(Refusal::Value("an INT96 timestamp is finer than a microsecond"));
-        }
         if nanos > 86_400_000_000_000 || !DAYS_FROM_1970.contains(&day) {
             return Err(Refusal::Value("timestamp out of range"));
+        }
+        if !nanos.is_multiple_of(1000) {
+            return Err(Refusal::Value("an INT96 timestamp is finer than a microsecond"));
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ build:
 	cargo build --release --locked
 
 test: target/test-venv/.ready
-	@scripts/install.sh server curl
+	@scripts/install.sh server postgis curl
 	cargo test --locked --lib --test it
 	@scripts/wait-for-clusters.sh
 

@@ -96,6 +96,13 @@ pub(crate) struct Serve {
     /// Largest body, in bytes
     #[arg(long, env = "PGSLUICE_BODY_BYTES_MAX", default_value_t = 1 << 40, value_name = "BYTES")]
     body_bytes_max: u64,
+    /// Largest body once its Content-Encoding is undone, in bytes
+    #[arg(long, env = "PGSLUICE_DECODED_BYTES_MAX", default_value_t = 1 << 40, value_name = "BYTES")]
+    decoded_bytes_max: u64,
+    /// How many times as large a body may become when its Content-Encoding is undone; counts from 64 MiB on
+    #[arg(long, env = "PGSLUICE_DECODED_RATIO_MAX", default_value_t = 1000, value_name = "TIMES",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    decoded_ratio_max: u64,
     /// Largest CSV record, in bytes
     #[arg(long, env = "PGSLUICE_RECORD_BYTES_MAX", default_value_t = 16 << 20, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(1..=1 << 29))]
@@ -184,6 +191,8 @@ impl Serve {
     pub(crate) fn limits(&self) -> config::Limits {
         config::Limits {
             body_bytes_max: self.body_bytes_max,
+            decoded_bytes_max: self.decoded_bytes_max,
+            decoded_ratio_max: self.decoded_ratio_max,
             record_bytes_max: self.record_bytes_max as usize,
             arrow_message_bytes_max: self.arrow_message_bytes_max as usize,
             parquet_memory_bytes_max: self.parquet_memory_bytes_max as usize,

@@ -69,6 +69,10 @@ pub struct Oltp {
 pub struct Limits {
     /// a body, in bytes
     pub body_bytes_max: u64,
+    /// a body without its content codings, in bytes
+    pub decoded_bytes_max: u64,
+    /// how many times as large a body may become without its codings
+    pub decoded_ratio_max: u64,
     /// one CSV record, in bytes
     pub record_bytes_max: usize,
     /// one Arrow message as it arrives and as it is decoded, in bytes
@@ -91,6 +95,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             body_bytes_max: 1 << 40,
+            decoded_bytes_max: 1 << 40,
+            decoded_ratio_max: 1000,
             record_bytes_max: 16 << 20,
             arrow_message_bytes_max: 256 << 20,
             parquet_memory_bytes_max: 256 << 20,

@@ -64,6 +64,8 @@ pub enum DataError {
         reason: String,
         /// where, if it can be told
         position: Position,
+        /// what COPY says to it, where COPY knows the format
+        sqlstate: Option<&'static str>,
     },
     /// The body's columns are not the table's.
     #[error("{}", .0.join("; "))]
@@ -81,6 +83,14 @@ pub enum DataError {
         /// where it starts
         position: Position,
     },
+    /// The body becomes more than it may.
+    #[error("{reason}")]
+    OverLimit {
+        /// the stable name of the problem
+        code: &'static str,
+        /// which limit
+        reason: String,
+    },
     /// No byte at all.
     #[error("the body is empty")]
     Empty,
@@ -92,7 +102,12 @@ pub enum DataError {
 impl DataError {
     /// A malformed body.
     pub fn malformed(code: &'static str, reason: impl Into<String>, position: Position) -> DataError {
-        DataError::Malformed { code, reason: reason.into(), position }
+        DataError::Malformed { code, reason: reason.into(), position, sqlstate: None }
+    }
+
+    /// A body that COPY takes for a `bad_copy_file_format` too.
+    pub fn bad_copy(code: &'static str, reason: impl Into<String>, position: Position) -> DataError {
+        DataError::Malformed { code, reason: reason.into(), position, sqlstate: Some("22P04") }
     }
 }
 

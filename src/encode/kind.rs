@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::numeric;
 
 /// Types nest (arrays of composites of domains of …); beyond this depth the server reads the text itself.
-const DEPTH_MAX: usize = 12;
+pub(super) const DEPTH_MAX: usize = 12;
 
 /// The binary format of a type.
 #[derive(Debug, Clone, PartialEq, Eq)]

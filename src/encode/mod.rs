@@ -6,16 +6,30 @@
 //!
 //! Format: PostgreSQL manual, "COPY", Binary Format; the wire form of each type is its `…_recv` function in `src/backend/utils/adt`.
 
+mod array;
+mod bits;
+mod composite;
+mod hstore;
+mod interval;
 mod kind;
+mod literal;
+mod network;
 mod numeric;
+mod quoting;
+mod range;
 mod row;
 mod scalar;
+mod shape;
+mod show;
 mod temporal;
 mod text;
 
 pub use kind::{Attribute, Element, Kind, TypeFacts, Types};
+pub use literal::{array_element, record_field};
 pub use numeric::Decimal;
 pub use row::{HEADER, RowWriter, TRAILER, TextWriter};
+pub use shape::Shape;
+pub use show::show;
 pub use temporal::{DATE_EPOCH_DAYS, TIMESTAMP_EPOCH_MICROS, check_date_days, check_timestamp_micros};
 pub use text::check_text;
 
@@ -92,8 +106,46 @@ pub fn text_field(kind: &Kind, dialect: Dialect, raw: &[u8], row: &mut RowWriter
 }
 
 /// The types that fewer tables have: out of the way of the others.
-fn rarer_field(_kind: &Kind, _dialect: Dialect, _raw: &[u8], _row: &mut RowWriter) -> Result<(), FieldError> {
-    Err(FieldError::NotMine)
+fn rarer_field(kind: &Kind, dialect: Dialect, raw: &[u8], row: &mut RowWriter) -> Result<(), FieldError> {
+    match kind {
+        Kind::Char => row.put(&[scalar::char_type(raw)?]),
+        Kind::Oid => row.put(&scalar::oid(raw)?.to_be_bytes()),
+        Kind::Money if dialect.money_is_plain => row.put(&scalar::money(raw)?.to_be_bytes()),
+        Kind::PgLsn => row.put(&scalar::pg_lsn(raw)?.to_be_bytes()),
+        Kind::Name => row.put(text::name(raw)?),
+        Kind::Timetz => row.put(&temporal::timetz(raw)?),
+        Kind::Interval => row.put(&interval::interval(raw)?),
+        Kind::Inet => row.put_with(|out| network::inet(raw, out))?,
+        Kind::Cidr => row.put_with(|out| network::cidr(raw, out))?,
+        Kind::Macaddr => row.put(&network::macaddr(raw)?),
+        Kind::Macaddr8 => row.put(&network::macaddr8(raw)?),
+        Kind::Bit(length) => row.put_with(|out| bits::bit(raw, *length, out))?,
+        Kind::Varbit(max) => row.put_with(|out| bits::varbit(raw, *max, out))?,
+        Kind::Hstore => row.put_with(|out| hstore::hstore(raw, out))?,
+        Kind::Enum(labels) => {
+            text::label(raw, labels)?;
+            row.put(raw);
+        }
+        _ => container(kind, dialect, raw, row)?,
+    }
+    Ok(())
+}
+
+/// Types that hold values of others.
+fn container(kind: &Kind, dialect: Dialect, raw: &[u8], row: &mut RowWriter) -> Result<(), FieldError> {
+    match kind {
+        Kind::Array(element) if dialect.array_nulls => {
+            let each = &mut |raw: &[u8], row: &mut RowWriter| text_field(&element.kind, dialect, raw, row);
+            array::array(raw, element.oid, element.delimiter, row, each)
+        }
+        Kind::Composite(attributes) => {
+            let oids = attributes.iter().map(|attribute| attribute.oid);
+            composite::composite(raw, oids, row, &mut |index, raw, row| text_field(&attributes[index].kind, dialect, raw, row))
+        }
+        Kind::Range(subtype) => range::range(raw, row, &mut |raw, row| text_field(subtype, dialect, raw, row)),
+        Kind::Multirange(subtype) => range::multirange(raw, row, &mut |raw, row| text_field(subtype, dialect, raw, row)),
+        _ => Err(FieldError::NotMine),
+    }
 }
 
 /// Encodes a value of a character type or of JSON: text as it is, within the column's length.

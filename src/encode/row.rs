@@ -97,12 +97,47 @@ impl RowWriter {
     /// Whatever `write` answers.
     #[inline]
     pub fn put_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), FieldError>) -> Result<(), FieldError> {
+        self.nested(|row| write(&mut row.out))
+    }
+
+    /// A field that holds fields of its own, which are written through the writer.
+    ///
+    /// # Errors
+    /// Whatever `write` answers.
+    #[inline]
+    pub fn nested(&mut self, write: impl FnOnce(&mut RowWriter) -> Result<(), FieldError>) -> Result<(), FieldError> {
         let start = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
-        write(&mut self.out)?;
+        write(self)?;
         let length = length_word(self.out.len() - start - 4);
-        self.out[start..start + 4].copy_from_slice(&length);
+        self.overwrite(start, &length);
         Ok(())
+    }
+
+    /// Bytes of a nested field itself, which have no length word: a count, flags.
+    #[inline]
+    pub fn part(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Replaces bytes that were written at `start` before they could be known.
+    #[inline]
+    pub(super) fn overwrite(&mut self, start: usize, bytes: &[u8]) {
+        self.out[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Writes a single field in place of whatever was there, and shows its value.
+    ///
+    /// # Errors
+    /// Whatever `write` and `read` answer.
+    pub fn scratch<T>(
+        &mut self,
+        write: impl FnOnce(&mut RowWriter) -> Result<(), FieldError>,
+        read: impl FnOnce(&[u8]) -> Result<T, FieldError>,
+    ) -> Result<T, FieldError> {
+        self.out.clear();
+        write(self)?;
+        read(self.out.get(4..).unwrap_or_default())
     }
 }
 

@@ -30,6 +30,8 @@ struct Inner {
     settings: config::Bulk,
     slots: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
+    /// for questions about tables, one at a time, so that they cost no more than one connection
+    asking: Arc<Semaphore>,
 }
 
 /// A server process, told apart from a later one with the same pid by its start.
@@ -82,6 +84,7 @@ impl Bulk {
             slots: Arc::new(Semaphore::new(settings.slots)),
             settings,
             idle: Mutex::default(),
+            asking: Arc::new(Semaphore::new(1)),
         })))
     }
 
@@ -95,11 +98,23 @@ impl Bulk {
     /// # Errors
     /// [`SlotError::Saturated`] when none came free.
     pub async fn slot(&self) -> Result<Slot, SlotError> {
-        let acquire = Arc::clone(&self.0.slots).acquire_owned();
-        match tokio::time::timeout(self.0.settings.slot_wait, acquire).await {
-            Ok(Ok(permit)) => Ok(Slot(permit)),
-            _ => Err(SlotError::Saturated { slots: self.0.settings.slots }),
-        }
+        let permit = self.permit(&self.0.slots).await;
+        permit.map(Slot).ok_or(SlotError::Saturated { slots: self.0.settings.slots })
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let acquire = Arc::clone(of).acquire_owned();
+        tokio::time::timeout(self.0.settings.slot_wait, acquire).await.ok()?.ok()
+    }
+
+    /// A connection for questions about tables, beside the slots, so that an answer does not wait for loads.
+    ///
+    /// # Errors
+    /// [`SlotError::Saturated`] when others ask for long, or the database cannot be reached.
+    pub async fn connect_to_ask(&self) -> Result<Connection, SlotError> {
+        let permit = self.permit(&self.0.asking).await.ok_or(SlotError::Saturated { slots: 1 })?;
+        let session = self.open().await.map_err(SlotError::Database)?;
+        Ok(self.connection(session, Some(Slot(permit))))
     }
 
     /// Opens a connection for the holder of a slot, or takes one that an earlier load left behind in good order.

@@ -202,9 +202,14 @@ fn from_data(error: &DataError) -> Problem {
     let detail = error.to_string();
     match error {
         DataError::Row(row) => from_row(row),
-        DataError::Malformed { code, position, .. } => refused(code, detail).at(position),
+        DataError::Malformed { code, position, sqlstate, .. } => {
+            let mut problem = refused(code, detail).at(position);
+            problem.sqlstate = sqlstate.map(str::to_owned);
+            problem
+        }
         DataError::Misfit(misfits) => misfit(misfits, detail),
         DataError::TooLarge { position, .. } => too_large("record-too-large", detail).at(position),
+        DataError::OverLimit { code, .. } => too_large(code, detail),
         DataError::Empty => refused("empty-body", "the body is empty: there is nothing to load"),
         DataError::NoRows => refused("no-rows", "the body holds no rows: there is nothing to load"),
     }
@@ -283,6 +288,10 @@ fn from_database(error: &DatabaseError) -> Problem {
         ("" | "08" | "28" | "3D" | "40" | "53" | "57" | "25", _) => {
             tracing::warn!(%error, sqlstate = code, "target database");
             Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; nothing was loaded"))
+        }
+        // An extension's input function may use any code (PostGIS: XX000). While it read a value, the value is what is wrong.
+        _ if error.position.column.is_some() && (error.position.line.is_some() || error.position.row.is_some()) => {
+            refused("bad-row", detail)
         }
         _ => {
             tracing::error!(%error, sqlstate = code, "target database");

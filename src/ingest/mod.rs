@@ -1,23 +1,26 @@
 //! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
 //!
 //! ```text
-//!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
-//!                     | parquet, by way
-//!                     of the disk
-//!                     (a thread of its own)
+//!  body ──► queue ──► decompress ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     gzip | zstd |  csv | ndjson |     bytes     (async)  one transaction
+//!                     lz4 | br       arrow | parquet (by way of the disk)
+//!                     └──── a thread of its own ────┘
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
 //! load does not depend on the size of its body.
 
+#[cfg(any(test, fuzzing))]
+pub mod apart;
 pub mod arrow;
 mod batch;
 mod body;
 pub mod commit;
 mod copy;
 pub mod csv;
+mod decompress;
 pub mod meter;
+pub mod ndjson;
 pub mod parquet;
 mod queue;
 mod rows;
@@ -34,6 +37,7 @@ use uuid::Uuid;
 
 pub use self::body::Frames;
 pub use self::copy::Segments;
+pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
@@ -45,8 +49,10 @@ use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
 /// What a body is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// `text/csv`
+    /// `text/csv`, `text/tab-separated-values`
     Csv(csv::Options),
+    /// `application/x-ndjson`
+    Ndjson(ndjson::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
     /// `application/vnd.apache.parquet`
@@ -57,7 +63,9 @@ impl Format {
     /// The format's name in the jobs' metadata.
     pub fn name(&self) -> &'static str {
         match self {
+            Format::Csv(csv::Options { syntax: csv::Syntax::Text, .. }) => "text",
             Format::Csv(_) => "csv",
+            Format::Ndjson(_) => "ndjson",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
             Format::Parquet(_) => "parquet",
@@ -74,6 +82,8 @@ pub struct Load {
     pub table: Table,
     /// what of
     pub format: Format,
+    /// what was applied to the body, in this order
+    pub codings: Vec<Coding>,
     /// how to cut it
     pub segments: Segments,
     /// how long it may take
@@ -117,7 +127,9 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
+        Format::Csv(csv::Options { columns: Some(columns), .. })
+        | Format::Ndjson(ndjson::Options { columns: Some(columns) })
+        | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
             rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
         }
         _ => Ok(()),
@@ -203,14 +215,15 @@ async fn transfer(load: &Load, frames: impl Frames, connection: &Connection, lim
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
-    let (limits, spools) = (limits.clone(), load.spools.clone());
+    let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
     // One COPY has one format, and only the text format takes every row.
     let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
+        let body = decompress::Body::new(body, &codings, &limits);
         let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
-        encode(body, Decoder::new(format, &limits, &spools), &mut rows, &meter)?;
+        encode(body, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
@@ -223,14 +236,16 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
 
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    Ndjson(Box<ndjson::Decoder>),
     Arrow(Box<arrow::Decoder>),
     Parquet(Box<parquet::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits, spools: &parquet::Spools) -> Decoder {
+    fn new(format: Format, table: &Table, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Ndjson(options) => Decoder::Ndjson(Box::new(ndjson::Decoder::new(&options, table, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
             }
@@ -244,6 +259,7 @@ impl Decoder {
     fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
+            Decoder::Ndjson(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
             Decoder::Parquet(decoder) => decoder.push(bytes),
         }
@@ -252,6 +268,7 @@ impl Decoder {
     fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
+            Decoder::Ndjson(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
             Decoder::Parquet(decoder) => decoder.finish(rows),
         }
@@ -260,33 +277,32 @@ impl Decoder {
 
 /// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
 /// before.
-fn encode(body: Receiver<Bytes>, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+fn encode(body: decompress::Body, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     match decode(body, decoder, rows, meter) {
         Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
         result => result,
     }
 }
 
-fn decode(mut body: Receiver<Bytes>, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+fn decode(mut body: decompress::Body, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     loop {
-        match body.blocking_recv()? {
-            Item::Value(bytes) => timed(rows, meter, |rows| decoder.push(&bytes, rows))?,
-            Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
-            Item::End => {
-                timed(rows, meter, |rows| decoder.finish(rows))?;
-                return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
-            }
-        }
+        let working_since = Instant::now();
+        let waited = body.waited() + rows.waited();
+        let Some(bytes) = body.next()? else {
+            break;
+        };
+        meter.bytes_decoded.add(bytes.len() as u64);
+        decoder.push(bytes, rows)?;
+        let waited = body.waited() + rows.waited() - waited;
+        meter.encode.add(working_since.elapsed().saturating_sub(waited));
     }
-}
-
-/// Counts the time of some parsing and encoding, without that in which the next stage had to be waited for.
-fn timed<'a>(rows: &mut Rows<'a>, meter: &Meter, work: impl FnOnce(&mut Rows<'a>) -> Result<(), Halt>) -> Result<(), Halt> {
+    if meter.bytes_decoded.get() == 0 {
+        return Err(DataError::Empty.into());
+    }
     let (working_since, waited) = (Instant::now(), rows.waited());
-    let result = work(rows);
-    let waited = rows.waited() - waited;
-    meter.encode.add(working_since.elapsed().saturating_sub(waited));
-    result
+    decoder.finish(rows)?;
+    meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
+    if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
 
 /// The way out of the encoding thread.

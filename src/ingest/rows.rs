@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::meter::Meter;
 use super::queue::Closed;
 use super::segment::{Chunk, Form, Origin, RowIndex};
-use crate::encode::{Dialect, FieldError, Kind, RowWriter, TextWriter};
+use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter};
 use crate::engine::catalog::{Column, Table};
 use crate::error::{DataError, Position, RowError, SpoolError};
 
@@ -94,6 +94,8 @@ pub(super) struct Target {
     pub(super) index: usize,
     /// `None`: only the server knows how to read it
     pub(super) kind: Option<Kind>,
+    /// how a literal for it is put together
+    pub(super) shape: Shape,
     /// a NULL is an error here and now
     pub(super) refuse_null: bool,
 }
@@ -118,12 +120,20 @@ pub(super) struct Rows<'a> {
 struct Stretch {
     /// until the end of the load
     endless: bool,
+    /// for as long as there is a column that only the server can read
+    unknown: bool,
     /// text still to be written before binary is tried again
     left: usize,
     /// how long the stretch was, for the next one
     length: usize,
     /// binary written since
     binary_run: usize,
+}
+
+impl Stretch {
+    fn is_over(&self) -> bool {
+        self.left == 0 && !self.endless && !self.unknown
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -135,7 +145,7 @@ impl<'a> Rows<'a> {
             form: Form::Binary,
             writer: RowWriter::new(0, 0),
             text: TextWriter::default(),
-            stretch: Stretch { endless: text_only, left: 0, length: 0, binary_run: 0 },
+            stretch: Stretch { endless: text_only, unknown: false, left: 0, length: 0, binary_run: 0 },
             index: RowIndex::default(),
             meter,
             emit,
@@ -145,6 +155,11 @@ impl<'a> Rows<'a> {
 
     pub(super) fn dialect(&self) -> Dialect {
         self.table.dialect
+    }
+
+    /// The load is a single COPY: its columns can be fixed only once.
+    pub(super) fn one_copy(&self) -> bool {
+        self.stretch.endless
     }
 
     /// How long the rows have had to wait for the next stage so far.
@@ -172,11 +187,11 @@ impl<'a> Rows<'a> {
         self.flush()?;
         self.targets = targets;
         self.writer = RowWriter::new(self.targets.len() as u16, CHUNK_BYTES + CHUNK_BYTES / 8);
-        let unknown = self.targets.iter().any(|target| target.kind.is_none());
-        self.form = if unknown || self.stretch.endless { Form::Text } else { Form::Binary };
-        self.stretch.left = if unknown { usize::MAX } else { self.stretch.left };
-        let columns = self.targets.iter().map(|target| target.index).collect();
-        self.emit.emit(Feed::Columns(columns), 0)?;
+        self.stretch.unknown = self.targets.iter().any(|target| target.kind.is_none());
+        self.form = if self.stretch.is_over() { Form::Binary } else { Form::Text };
+        let columns: Vec<usize> = self.targets.iter().map(|target| target.index).collect();
+        let bytes = size_of_val(columns.as_slice());
+        self.emit.emit(Feed::Columns(columns), bytes)?;
         Ok(())
     }
 
@@ -213,7 +228,7 @@ impl<'a> Rows<'a> {
 
     fn finish_text_row(&mut self) -> Result<(), Halt> {
         self.stretch.left = self.stretch.left.saturating_sub(self.text.end());
-        let used_up = self.stretch.left == 0 && !self.stretch.endless;
+        let used_up = self.stretch.is_over();
         if used_up || self.text.len() >= CHUNK_BYTES {
             self.flush()?;
         }
@@ -225,7 +240,7 @@ impl<'a> Rows<'a> {
 
     /// Sends on what there is.
     pub(super) fn flush(&mut self) -> Result<(), Halt> {
-        let data = match self.form {
+        let mut data = match self.form {
             Form::Binary if self.writer.is_empty() => return Ok(()),
             Form::Text if self.text.is_empty() => return Ok(()),
             Form::Binary => {
@@ -234,6 +249,10 @@ impl<'a> Rows<'a> {
             }
             Form::Text => self.text.take(),
         };
+        // A chunk that was cut short must not hold the room of a whole one while it waits.
+        if data.len() < data.capacity() / 8 {
+            data.shrink_to_fit();
+        }
         let mut index = std::mem::take(&mut self.index);
         index.shrink();
         let chunk = Chunk { form: self.form, data: Bytes::from(data), index };
@@ -258,13 +277,8 @@ impl<'a> Rows<'a> {
         let column = &self.table.columns[target.index];
         let (sqlstate, reason) = match error {
             FieldError::Refused { sqlstate, reason } => (sqlstate, reason),
-            FieldError::NotMine => {
-                let reason = format!(
-                    "this form of {} is not supported: write numbers in decimal, dates and times as in ISO 8601",
-                    column.type_name
-                );
-                ("0A000", reason.into())
-            }
+            // Whoever writes rows turns to text then; here it is a defect of ours.
+            FieldError::NotMine => ("XX000", "the value was left to nobody".into()),
         };
         let mut position = Position::from(origin);
         position.column = Some(column.name.clone());
@@ -292,6 +306,19 @@ pub(super) fn shorten(value: &str) -> String {
     match value.char_indices().nth(SHOWN_VALUE_CHARS) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
+    }
+}
+
+/// What a body that is not text probably is, by how it begins.
+pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x1F, 0x8B, ..] => "; it looks like gzip: send Content-Encoding: gzip",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd: send Content-Encoding: zstd",
+        [0x04, 0x22, 0x4D, 0x18, ..] => "; it looks like lz4: send Content-Encoding: lz4",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16",
+        [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
+        [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet: application/vnd.apache.parquet",
+        _ => "",
     }
 }
 
@@ -355,6 +382,7 @@ pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
     Ok(Target {
         index,
         kind: column.kind.clone(),
+        shape: column.shape.clone(),
         refuse_null: column.not_null && table.null_is_final,
     })
 }

@@ -19,7 +19,7 @@ use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
-use crate::ingest::{self, Format, Frames, Load, Segments, Stopper, Witness};
+use crate::ingest::{self, Coding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
 const MODE: &str = "append";
@@ -34,6 +34,8 @@ pub struct Request {
     pub table: String,
     /// what the body is written in
     pub format: Format,
+    /// what was applied to it, in this order
+    pub codings: Vec<Coding>,
     /// how to cut it
     pub segments: Segments,
     /// how its text is to be read
@@ -149,6 +151,7 @@ impl Conductor {
                 job,
                 table,
                 format: request.format,
+                codings: request.codings,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
                 meter,
@@ -168,12 +171,7 @@ impl Conductor {
             ingest::check_columns(&table, &request.format)?;
             Ok(table)
         };
-        let within = self.bulk.answer_timeout();
-        let table = tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
-            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
-            Err(DatabaseError { message, ..DatabaseError::default() }.into())
-        });
-        match table {
+        match self.in_time(look_up).await {
             Ok(table) => Ok((connection, table)),
             Err(error) => {
                 // Only the request was wrong: the connection is as good as before. (A refused setting has ended its transaction.)
@@ -183,6 +181,23 @@ impl Conductor {
                 Err(error.into())
             }
         }
+    }
+
+    /// A table as the target database has it now.
+    ///
+    /// # Errors
+    /// [`Failure::Slot`] or [`Failure::Table`].
+    pub async fn table(&self, name: &str) -> Result<Table, Failure> {
+        let connection = self.bulk.connect_to_ask().await?;
+        Ok(self.in_time(catalog::find(connection.client(), name)).await?)
+    }
+
+    async fn in_time(&self, look_up: impl Future<Output = Result<Table, TableError>>) -> Result<Table, TableError> {
+        let within = self.bulk.answer_timeout();
+        tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
+            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
+            Err(DatabaseError { message, ..DatabaseError::default() }.into())
+        })
     }
 
     /// Runs an accepted load to its final state. It must be let run to its end: dropped, it leaves the job to recovery.

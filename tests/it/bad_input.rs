@@ -108,7 +108,7 @@ async fn csv_bodies_that_are_no_table() {
         (b"id", 422, "no-rows", json!([null, null])),
         (b"id,name\n1,a\n2,\"b\nc", 422, "unterminated-quote", json!([3, 12])),
         (b"id\n1\r\n", 422, "mixed-line-ends", json!([2, 3])),
-        (b"id\n1\n\\.\n2\n", 422, "end-of-data-marker", json!([3, 5])),
+        (b"id\n1\n\\.\n2\n", 422, "end-of-data-marker", json!([4, 8])),
         (long.as_bytes(), 413, "record-too-large", json!([3, 12])),
         (endless.as_bytes(), 413, "record-too-large", json!([3, 12])),
     ];

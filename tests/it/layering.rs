@@ -35,7 +35,7 @@ const CRATES: [(&str, &[&str]); 4] = [
 ];
 
 /// Stages of the pipeline: none names another. `queue`, `meter`, `segment` and `rows` are what they pass on.
-const STAGES: [&str; 6] = ["body", "csv", "arrow", "parquet", "copy", "commit"];
+const STAGES: [&str; 8] = ["body", "decompress", "csv", "ndjson", "arrow", "parquet", "copy", "commit"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -148,3 +148,48 @@ async fn psql_sees_the_rows_and_the_ledger_has_the_load() {
     let mut psql = std::process::Command::new("psql");
     assert_eq!(run(psql.args(["-XAtqc", &ledger, &world.db.url])).trim(), "3");
 }
+
+#[tokio::test]
+async fn the_text_format_of_copy() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a int, b text, c date)").await;
+    let body = "1\ttab\\tbackslash\\\\newline\\\nx\\x41\\102\\303\\244\t2024-01-01\n2\t\\N\tJan 2, 2024\n3\t\t\\N\n\\.\n";
+    world.load("t?header=absent", "text/tab-separated-values", body).await.committed(3);
+    let rows = world.db.texts("SELECT format('%s|%s|%s', a, coalesce(b, 'NULL'), c) FROM t ORDER BY a").await;
+    let expected = ["1|tab\tbackslash\\newline\nxABä|2024-01-01", "2|NULL|2024-01-02", "3||"];
+    assert_eq!(rows, expected.map(|row| Some(row.to_owned())));
+    // What COPY writes, it reads.
+    world.db.sql("CREATE TABLE copied (LIKE t)").await;
+    let copied = world.db.client.copy_out("COPY t TO STDOUT (DELIMITER '|', NULL 'null')").await.unwrap();
+    let pieces: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(copied).await.unwrap();
+    let options = "copied?format=text&delimiter=%7C&null=null&columns=a,b,c&header=absent";
+    world.load(options, "application/octet-stream", pieces.concat()).await.committed(3);
+    assert_eq!(world.db.count("(SELECT * FROM t EXCEPT ALL SELECT * FROM copied) x").await, 0);
+    world.load("t", "text/tab-separated-values", "b\ta\nx\t5\n").await.committed(1);
+}
+
+#[tokio::test]
+async fn null_strings_in_and_out_of_quotes() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a text, b text, c text, d text)").await;
+    let body = "a,b,c,d\n\"\",\"\",\"\",\"\"\n,,,\n";
+    let shown = "SELECT format('%s%s%s%s', coalesce(a, 'N'), coalesce(b, 'N'), coalesce(c, 'N'), coalesce(d, 'N')) FROM t";
+    let cases = [
+        ("", ["", "NNNN"]),
+        ("force_null=a,b&force_not_null=b,c", ["NN", "NN"]),
+        ("force_null=*", ["NNNN", "NNNN"]),
+        ("force_not_null=*", ["", ""]),
+    ];
+    for (options, expected) in cases {
+        world.load_csv(&format!("t?{options}"), body).await.committed(2);
+        assert_eq!(world.db.texts(shown).await, expected.map(|row| Some(row.to_owned())), "{options}");
+        world.db.sql("TRUNCATE t").await;
+    }
+    let answer = world.load_csv("t?force_null=a,nope", body).await;
+    assert!(
+        answer.problem(422, "columns-mismatch")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("force_null names \"nope\"")
+    );
+}

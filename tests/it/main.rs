@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arrow;
 mod bad_input;
 mod cancel;
 mod clients;
@@ -9,12 +10,17 @@ mod copy_equivalence;
 mod crash;
 mod edge;
 mod embedded;
+mod encodings;
+mod hostile;
 mod jobs;
 mod layering;
 mod loads;
+mod ndjson;
+mod ndjson_equivalence;
 mod openapi;
 mod parquet;
 mod parquet_hostile;
 mod slow;
 mod support;
+mod tables;
 mod text_segments;

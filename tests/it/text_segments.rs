@@ -83,15 +83,37 @@ async fn the_first_bad_row_is_the_one_that_is_named() {
 #[tokio::test]
 async fn types_that_only_the_server_knows() {
     let world = World::new().await;
-    world.db.sql("CREATE TABLE t (id int, spot point, document tsvector)").await;
-    let body = "id,spot,document\n1,\"(1,2)\",\"a fat cat\"\n2,,\n3,\"3,4\",\"'it''s' x\\y\"\n";
+    world
+        .db
+        .sql("CREATE EXTENSION postgis; CREATE TABLE t (id int, spot geometry(Point, 4326), document tsvector, page xml)")
+        .await;
+    let body = "id,spot,document,page\n\
+                1,SRID=4326;POINT(13.4 52.5),a fat cat,<a>1</a>\n\
+                2,,,\n\
+                3,0101000020E6100000000000000000F03F0000000000000040,\"'it''s' x\\y\",\"<p class=\"\"x\"\">\tä\n</p>\"\n";
     world.load_csv("t", body).await.committed(3);
-    let rows = world.db.texts("SELECT format('%s|%s|%s', id, spot, document) FROM t ORDER BY id").await;
-    let expected = ["1|(1,2)|'a' 'cat' 'fat'", "2||", "3|(3,4)|'it''s' 'xy'"];
+    let rows = world
+        .db
+        .texts("SELECT format('%s|%s|%s|%s', id, ST_AsText(spot), document, page) FROM t ORDER BY id")
+        .await;
+    let expected = ["1|POINT(13.4 52.5)|'a' 'cat' 'fat'|<a>1</a>", "2|||", "3|POINT(1 2)|'it''s' 'xy'|<p class=\"x\">\tä\n</p>"];
     assert_eq!(rows, expected.map(|row| Some(row.to_owned())));
-    let answer = world.load_csv("t", "id,spot\n1,\"(1,2)\"\n2,\"(1,\"\n").await;
-    let problem = answer.problem(422, "bad-row");
-    assert_eq!(json!([problem["line"], problem["column"], problem["sqlstate"]]), json!([3, "spot", "22P02"]));
+    let bad = [
+        ("SRID=4326;POINT(1 two),a,<a/>", "spot", "XX000"),
+        ("SRID=3857;POINT(1 2),a,<a/>", "spot", "22023"),
+        ("SRID=4326;POINT(1 2),'a,<a/>", "document", "42601"),
+        ("SRID=4326;POINT(1 2),a,<a>", "page", "2200N"),
+    ];
+    for (fields, column, sqlstate) in bad {
+        let answer = world.load_csv("t", format!("id,spot,document,page\n1,,,\n2,{fields}\n3,,,\n")).await;
+        let problem = answer.problem(422, "bad-row");
+        assert_eq!(
+            json!([problem["line"], problem["column"], problem["sqlstate"]]),
+            json!([3, column, sqlstate]),
+            "{problem:#}"
+        );
+        assert_eq!(world.db.count("t").await, 3);
+    }
 }
 
 #[tokio::test]

@@ -151,6 +151,60 @@ async fn files_by_duckdb_polars_and_pandas() {
     }
 }
 
+const NESTED: &str = r#"
+import sys, datetime, duckdb, polars, pyarrow as pa, pyarrow.parquet as pq
+out, n = sys.argv[1], 2000
+point = pa.struct([("x", pa.int32()), ("label", pa.string())])
+table = pa.table({
+    "id": pa.array(range(n), pa.int32()),
+    "numbers": pa.array([None if i % 5 == 0 else [i, None, i + 1][:i % 4] for i in range(n)], pa.list_(pa.int64())),
+    "words": pa.array([["a" * 20, f"w{i}"] for i in range(n)], pa.large_list(pa.string())),
+    "pair": pa.array([[i / 2, -i / 2] for i in range(n)], pa.list_(pa.float64(), 2)),
+    "grid": pa.array([[[i, 1], [2, 3]] for i in range(n)], pa.list_(pa.list_(pa.int32()))),
+    "place": pa.array([{"x": i, "label": f"p{i}"} if i % 3 else None for i in range(n)], point),
+    "places": pa.array([[{"x": j, "label": None} for j in range(i % 3)] for i in range(n)], pa.list_(point)),
+    "tags": pa.array([[("k", i), ("l", None)] for i in range(n)], pa.map_(pa.string(), pa.int64())),
+    "took": pa.array([datetime.timedelta(days=1, seconds=i) for i in range(n)], pa.duration("ms")),
+})
+layouts = {"v1": {}, "v2": {"data_page_version": "2.0", "compression": "zstd"},
+           "pages": {"data_page_size": 200, "write_batch_size": 30, "row_group_size": 600, "write_page_checksum": True},
+           "plain": {"use_dictionary": False, "data_page_version": "2.0", "data_page_size": 500,
+                     "column_encoding": {"words.list.element": "DELTA_BYTE_ARRAY"}}}
+for name, layout in layouts.items():
+    pq.write_table(table, f"{out}/pyarrow-{name}.parquet", **layout)
+nested = table
+polars.from_arrow(table.drop_columns(["tags"])).write_parquet(f"{out}/polars.parquet", row_group_size=700)
+duckdb.sql("SELECT * EXCLUDE took, to_days(1) + to_seconds(id) AS took FROM nested").write_parquet(f"{out}/duckdb.parquet")
+"#;
+
+#[tokio::test]
+async fn nested_columns_go_where_those_of_arrow_go() {
+    let world = World::new().await;
+    let columns = "(id int, numbers int8[], words text[], pair float8[], grid int[], place spot, places jsonb, tags jsonb, took interval)";
+    world
+        .db
+        .sql(&format!(
+            "CREATE TYPE spot AS (x int, label text); CREATE TABLE expected {columns}; CREATE TABLE t {columns}; \
+             INSERT INTO expected SELECT i, CASE WHEN i % 5 > 0 THEN (ARRAY[i, NULL, i + 1])[:i % 4] END, ARRAY[repeat('a', 20), 'w' || i], \
+             ARRAY[i / 2.0, -i / 2.0], ARRAY[[i, 1], [2, 3]], CASE WHEN i % 3 > 0 THEN (i, 'p' || i)::spot END, \
+             (SELECT coalesce(jsonb_agg(jsonb_build_object('x', j, 'label', NULL)), '[]') FROM generate_series(0, i % 3 - 1) j), \
+             jsonb_build_object('k', i, 'l', NULL), make_interval(days => 1, secs => i) FROM generate_series(0, 1999) i"
+        ))
+        .await;
+    for (name, file) in written_by(NESTED) {
+        world.db.sql("TRUNCATE t").await;
+        world.load("t", MEDIA, file.clone()).await.committed(2000);
+        // A duration has no days of its own, and polars no maps.
+        world.db.sql("UPDATE t SET took = justify_hours(took)").await;
+        if name == "polars" {
+            world.db.sql("UPDATE t SET tags = e.tags FROM expected e WHERE e.id = t.id").await;
+        }
+        same_rows(&world, &name).await;
+        let one = world.load("t?columns=grid,id&segments=one", MEDIA, file).await;
+        one.committed(2000);
+    }
+}
+
 const SMALL: &str = r#"
 import sys, datetime, pyarrow as pa, pyarrow.parquet as pq
 out = sys.argv[1]

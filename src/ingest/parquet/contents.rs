@@ -58,7 +58,7 @@ pub(super) fn read_bytes(header: &Header, column: &ColumnDescriptor) -> u64 {
         Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => 8,
         _ => 0,
     };
-    (header.compressed + header.uncompressed) as u64 + u64::from(header.values) * per_value
+    header.compressed.max(header.uncompressed) as u64 + u64::from(header.values) * per_value
 }
 
 /// What one value takes in memory, without the bytes of a string.
@@ -107,11 +107,11 @@ fn check_int96(bytes: &[u8]) -> Result<(), Refusal> {
         let [a, b, c, d, e, f, g, h, day @ ..] = *value;
         let nanos = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let day = i64::from(i32::from_le_bytes(day)) - JULIAN_DAY_OF_1970;
-        if !nanos.is_multiple_of(1000) {
-            return Err(Refusal::Value("an INT96 timestamp is finer than a microsecond"));
-        }
         if nanos > 86_400_000_000_000 || !DAYS_FROM_1970.contains(&day) {
             return Err(Refusal::Value("timestamp out of range"));
+        }
+        if !nanos.is_multiple_of(1000) {
+            return Err(Refusal::Value("an INT96 timestamp is finer than a microsecond"));
         }
     }
     Ok(())

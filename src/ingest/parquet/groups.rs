@@ -193,10 +193,10 @@ impl RowGroups for Group<'_> {
 mod tests {
     use arrow::array::{
         Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, DurationMillisecondArray, FixedSizeListArray, Float32Array, Int64Array,
-        ListArray, MapArray, NullBufferBuilder, StringArray, StructArray, Time32SecondArray,
+        IntervalDayTimeArray, IntervalYearMonthArray, ListArray, MapArray, NullBufferBuilder, StringArray, StructArray, Time32SecondArray,
     };
     use arrow::buffer::OffsetBuffer;
-    use arrow::datatypes::{DataType, Field, Int8Type, Int32Type};
+    use arrow::datatypes::{DataType, Field, Int8Type, Int32Type, IntervalDayTime, IntervalMonthDayNano, IntervalMonthDayNanoType};
     use arrow::util::display::array_value_to_string;
     use parquet::arrow::ArrowWriter;
     use parquet::basic::Compression;
@@ -246,9 +246,9 @@ mod tests {
     fn nested(rows: usize) -> RecordBatch {
         let numbers = |row: usize| (!row.is_multiple_of(5)).then(|| (0..row % 4).map(move |n| (n != 1).then_some((row + n) as i32)));
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>((0..rows).map(numbers));
-        let strings: StringArray = (0..rows).map(|row| (row % 7 != 0).then(|| format!("text number {}", row % 11))).collect();
+        let strings: StringArray = (0..rows).map(|row| (!row.is_multiple_of(7)).then(|| format!("text number {}", row % 11))).collect();
         let mut valid = NullBufferBuilder::new(rows);
-        (0..rows).for_each(|row| valid.append(row % 3 != 0));
+        (0..rows).for_each(|row| valid.append(!row.is_multiple_of(3)));
         let fields = vec![
             (Arc::new(Field::new("s", DataType::Utf8, true)), Arc::new(strings.clone()) as ArrayRef),
             (Arc::new(Field::new("l", list.data_type().clone(), true)), Arc::new(list.clone()) as ArrayRef),
@@ -306,6 +306,23 @@ mod tests {
                 let found = texts(&read(&bytes, memory_max).unwrap());
                 assert!(found == expected, "layout {index} within {memory_max} bytes: {:?}", &found[..3]);
             }
+        }
+    }
+
+    #[test]
+    fn intervals_keep_their_months() {
+        let days = IntervalDayTimeArray::from(vec![Some(IntervalDayTime::new(3, 4500)), None]);
+        let months = IntervalYearMonthArray::from(vec![Some(14), Some(0)]);
+        let columns = [("days", Arc::new(days) as ArrayRef, true), ("months", Arc::new(months) as ArrayRef, true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let batches = read(&write(&batch, properties()), 8 << 20).unwrap();
+        let expected: [[Option<IntervalMonthDayNano>; 2]; 2] = [
+            [Some(IntervalMonthDayNano::new(0, 3, 4_500_000_000)), None],
+            [Some(IntervalMonthDayNano::new(14, 0, 0)), Some(IntervalMonthDayNano::new(0, 0, 0))],
+        ];
+        for (column, expected) in batches[0].columns().iter().zip(expected) {
+            let found: Vec<_> = column.as_primitive::<IntervalMonthDayNanoType>().iter().collect();
+            assert_eq!(found, expected);
         }
     }
 

@@ -106,8 +106,8 @@ fn check_head(head: &[u8]) -> Result<(), DataError> {
     }
     let hint = match head {
         head if MAGIC_ENCRYPTED.starts_with(head) => return if head.len() < MAGIC.len() { Ok(()) } else { Err(footer::encrypted()) },
-        [0x1F, 0x8B, ..] => " (it looks like gzip: send the file as it is, its pages may be compressed inside)",
-        [0x28, 0xB5, 0x2F, 0xFD] => " (it looks like zstd: send the file as it is, its pages may be compressed inside)",
+        [0x1F, 0x8B, ..] => " (it looks like gzip: say Content-Encoding: gzip, or send the file as it is)",
+        [0x28, 0xB5, 0x2F, 0xFD] => " (it looks like zstd: say Content-Encoding: zstd, or send the file as it is)",
         b"ARRO" => " (it looks like an Arrow IPC file: application/vnd.apache.arrow.file)",
         [0xFF, 0xFF, 0xFF, 0xFF] => " (it looks like an Arrow IPC stream: application/vnd.apache.arrow.stream)",
         head if head.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')) => " (it looks like text, as CSV would)",

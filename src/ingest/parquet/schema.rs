@@ -8,7 +8,7 @@ use std::slice::Iter;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, IntervalMonthDayNanoArray, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef, Fields, IntervalMonthDayNano, IntervalUnit, Schema, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     /// what the crate is asked to make of them …
     fields: Fields,
     /// … and what is passed on
-    pub(super) schema: Schema,
+    pub(super) schema: SchemaRef,
 }
 
 impl Plan {
@@ -64,7 +64,7 @@ impl Plan {
         Ok(Plan {
             leaves,
             levels: guarded(levels).map_err(unreadable)?,
-            schema: Schema::new(passed_on(described, &fields)),
+            schema: Arc::new(Schema::new(passed_on(described, &fields))),
             fields,
         })
     }
@@ -89,7 +89,7 @@ impl Plan {
             _ => Ok(Arc::clone(column)),
         });
         let columns = columns.collect::<Result<_, _>>()?;
-        RecordBatch::try_new(Arc::new(self.schema.clone()), columns).map_err(|error| error.to_string())
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| error.to_string())
     }
 }
 
@@ -245,5 +245,74 @@ fn is_text(array: &dyn Array) -> bool {
         DataType::List(_) => is_text(array.as_list::<i32>().values()),
         DataType::Map(..) => is_text(array.as_map().entries()),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::metadata::{FileMetaData, ParquetMetaData};
+    use parquet::schema::parser::parse_message_type;
+
+    use super::super::spool::Spools;
+    use super::*;
+    use crate::config;
+
+    fn file(message: &str) -> File {
+        let schema = SchemaDescriptor::new(Arc::new(parse_message_type(message).unwrap()));
+        let metadata = ParquetMetaData::new(FileMetaData::new(2, 0, None, None, Arc::new(schema), None), Vec::new());
+        let settings = config::Spool { dir: std::env::temp_dir(), ..config::Spool::default() };
+        let spool = Arc::new(Spools::new(settings).open().unwrap());
+        File { spool, metadata, data_end: 4, memory_max: 1 << 20 }
+    }
+
+    #[test]
+    fn annotations_are_read_as_what_they_mean() {
+        let file = file(
+            "message m { required binary plain; required binary text (STRING); required binary kind (ENUM); optional binary json (JSON); \
+             required binary bson (BSON); required fixed_len_byte_array(12) span (INTERVAL); required fixed_len_byte_array(12) bytes; \
+             required int96 wall; required int96 at; required fixed_len_byte_array(16) id (UUID); \
+             required int64 fine (TIMESTAMP(NANOS,false)); repeated binary many (STRING); \
+             optional group list (LIST) { repeated group list { optional binary element (ENUM); } } }",
+        );
+        let plan = Plan::new(&file, None, |name| name == "at").unwrap();
+        let types: Vec<String> = plan.schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+        let expected = [
+            "BinaryView",
+            "Utf8View",
+            "Utf8View",
+            "Utf8View",
+            "BinaryView",
+            "Interval(MonthDayNano)",
+            "FixedSizeBinary(12)",
+            "Timestamp(µs)",
+            "Timestamp(µs, \"UTC\")",
+            "FixedSizeBinary(16)",
+            "Timestamp(ns)",
+            "List(non-null Utf8View, field: 'many')",
+            "List(Utf8View, field: 'element')",
+        ];
+        assert_eq!(types, expected);
+    }
+
+    #[test]
+    fn columns_are_read_in_the_order_of_the_file() {
+        let file = file("message m { required int32 a; required group g { required int32 x; required int32 y; } required int32 b; }");
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let plan = Plan::new(&file, Some(&names(&["b", "g"])), |_| false).unwrap();
+        assert_eq!(plan.leaves, [1, 2, 3]);
+        let read: Vec<&str> = plan.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(read, ["g", "b"]);
+        let Err(Halt::Data(DataError::Misfit(misfits))) = Plan::new(&file, Some(&names(&["x", "a", "z"])), |_| false) else {
+            panic!("columns that are not there were found");
+        };
+        assert_eq!(misfits.len(), 2);
+    }
+
+    #[test]
+    fn values_of_a_fixed_length_are_not_endless() {
+        let wide = |bytes: i32| Plan::new(&file(&format!("message m {{ required fixed_len_byte_array({bytes}) a; }}")), None, |_| false);
+        assert!(wide(65_536).is_ok());
+        assert!(matches!(wide(65_537), Err(Halt::Data(DataError::TooLarge { .. }))));
+        assert!(matches!(wide(0), Err(Halt::Data(DataError::Malformed { .. }))));
     }
 }

@@ -5,12 +5,13 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test check bench build fmt
+.PHONY: help quickstart test check bench build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make check        format, lints, docs, licences"
+	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 
 quickstart:
@@ -34,6 +35,10 @@ bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/compare.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
+
+# What docs/ARROW.md says is asked of the code; a test holds the page to it.
+docs:
+	cargo test --locked --lib -- --ignored write_the_page
 
 fmt:
 	cargo fmt

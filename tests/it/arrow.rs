@@ -1,38 +1,21 @@
-//! Arrow, all of it: every type to every sensible type without loss or refused, whatever way it is laid out, and whatever a message claims.
+//! Arrow's types: each goes into every sensible type without loss or is refused, whatever way it is laid out.
 
 use std::sync::Arc;
 
 use arrow::array::types::IntervalDayTime;
 use arrow::array::{
-    Array, ArrayRef, Date32Array, DictionaryArray, FixedSizeListArray, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
-    IntervalDayTimeArray, IntervalYearMonthArray, LargeListViewArray, ListArray, NullArray, RecordBatch, RunArray, StringArray,
-    StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array, UnionArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationSecondArray, FixedSizeBinaryArray,
+    FixedSizeListArray, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalDayTimeArray, IntervalYearMonthArray,
+    LargeListViewArray, ListArray, MapArray, RecordBatch, RunArray, StringArray, StructArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array, UnionArray,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Int8Type, Int16Type, Int32Type, UnionFields};
 use serde_json::{Value, json};
 
-use crate::support::arrow::{FILE, STREAM, file, stream};
+use crate::support::arrow::{FILE, STREAM, batch, file, ints, lists, stream, strings};
 use crate::support::{World, python};
-
-fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
-}
-
-fn strings(values: &[&str]) -> ArrayRef {
-    Arc::new(StringArray::from(values.to_vec()))
-}
-
-fn ints(values: &[i32]) -> ArrayRef {
-    Arc::new(Int32Array::from(values.to_vec()))
-}
-
-/// Lists of these lengths over all of the values.
-fn lists(lengths: &[usize], values: ArrayRef) -> ArrayRef {
-    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
-    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, None))
-}
 
 async fn written_by_pyarrow(arguments: &[&str]) -> Vec<u8> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/arrow_types.py");
@@ -72,11 +55,12 @@ async fn layouts_that_pyarrow_does_not_write() {
         .db
         .sql("CREATE TABLE t (nr int, months interval, days interval, runs text, deep date, shared int[], slice int[], twin int[])")
         .await;
-    // A dictionary whose values are one again, with a NULL in each place where there can be one.
-    let dates: DictionaryArray<Int16Type> =
-        DictionaryArray::new(Int16Array::from(vec![Some(1), None, Some(0)]), Arc::new(Date32Array::from(vec![Some(0), None])));
-    let deep: DictionaryArray<Int8Type> =
-        DictionaryArray::new(Int8Array::from(vec![Some(2), Some(1), Some(0), None, Some(2)]), Arc::new(dates));
+    // Runs of a dictionary's values, with a NULL in each place where there can be one.
+    let dates: DictionaryArray<Int16Type> = DictionaryArray::new(
+        Int16Array::from(vec![Some(0), Some(1), None, Some(0)]),
+        Arc::new(Date32Array::from(vec![Some(0), None])),
+    );
+    let deep = RunArray::<Int16Type>::try_new(&Int16Array::from(vec![1, 3, 4, 5]), &dates).unwrap();
     let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2, 5, 9]), &StringArray::from(vec![Some("a"), None, Some("b")]));
     let item = || Arc::new(Field::new_list_field(DataType::Int32, true));
     let shared = LargeListViewArray::new(
@@ -227,7 +211,7 @@ async fn values_that_would_lose_something_are_refused() {
         let fields = Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]);
         let entries = StructArray::new(fields.clone(), vec![strings(&["a", key]), strings(&["x", "y"])], None);
         let field = Arc::new(Field::new("entries", DataType::Struct(fields), false));
-        Arc::new(arrow::array::MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false)) as ArrayRef
+        Arc::new(MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false)) as ArrayRef
     };
     let decimal = |value: &str| cast(&strings(&[value]), &DataType::Decimal128(38, 2)).unwrap();
     let cases: [(&str, ArrayRef, &str); 17] = [
@@ -241,7 +225,7 @@ async fn values_that_would_lose_something_are_refused() {
         ("d", cast(&Int64Array::from(vec![86_400_001]), &DataType::Date64).unwrap(), "22008"),
         ("at", Arc::new(TimestampMillisecondArray::from(vec![i64::MAX])), "22008"),
         ("at", Arc::new(TimestampNanosecondArray::from(vec![-1])), "22008"),
-        ("wait", Arc::new(arrow::array::DurationSecondArray::from(vec![i64::MAX])), "22008"),
+        ("wait", Arc::new(DurationSecondArray::from(vec![i64::MAX])), "22008"),
         ("a", nested(&[2], &[1, 2]), "22P02"),
         ("a", nested(&[2], &[3, 0]), "22P02"),
         ("a", with_null_list, "22P02"),
@@ -269,7 +253,7 @@ async fn values_that_would_lose_something_are_refused() {
     let misfits: [(&str, ArrayRef); 5] = [
         ("at", shifted(Some("UTC"))),
         ("p", Arc::new(wrong_field)),
-        ("j", lists(&[1], Arc::new(arrow::array::BinaryArray::from_vec(vec![b"x"])))),
+        ("j", lists(&[1], Arc::new(BinaryArray::from_vec(vec![b"x"])))),
         ("i", Arc::new(union.unwrap())),
         ("b", lists(&[1], ints(&[1]))),
     ];
@@ -282,123 +266,42 @@ async fn values_that_would_lose_something_are_refused() {
     assert_eq!(world.db.texts("SELECT lists::text FROM t").await[0].as_deref(), Some("{\"{1}\",\"{2,3}\"}"));
 }
 
-const DICTIONARIES: &str = r#"
-import sys, pyarrow as pa
-def batch(words, nested):
-    d = pa.DictionaryArray.from_arrays(pa.array(range(len(words)), pa.int8()), pa.array(words))
-    inner = pa.DictionaryArray.from_arrays(pa.array([0] * len(words), pa.int32()), pa.array([nested]))
-    l = pa.ListArray.from_arrays(pa.array(range(len(words) + 1), pa.int32()), inner)
-    s = pa.StructArray.from_arrays([inner], ["a"])
-    return pa.record_batch({"word": d, "list": l, "struct": s})
-batches = [batch(["a", "b"], "x"), batch(["a", "b", "c"], "x"), batch(["a", "b", "c", "d"], "x")]
-if sys.argv[2] == "replaced":
-    batches += [batch(["z"], "y")]
-options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=sys.argv[2] == "deltas")
-new = pa.ipc.new_stream if sys.argv[1] == "stream" else pa.ipc.new_file
-with new(sys.stdout.buffer, batches[0].schema, options=options) as writer:
-    for b in batches:
-        writer.write_batch(b)
-"#;
-
-#[tokio::test]
-async fn dictionaries_that_grow_and_are_replaced() {
-    let world = World::new().await;
-    world.db.sql("CREATE TABLE t (word text, list text[], struct jsonb)").await;
-    for (container, media, how, rows) in [("stream", STREAM, "deltas", 9), ("file", FILE, "deltas", 9), ("stream", STREAM, "replaced", 10)]
-    {
-        let output = std::process::Command::new(python()).args(["-c", DICTIONARIES, container, how]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        world.load("t", media, output.stdout).await.committed(rows);
-        let words = world
-            .db
-            .texts("SELECT string_agg(concat(word, list[1], struct->>'a'), ' ' ORDER BY word) FROM t")
-            .await;
-        let expected = "axx axx axx bxx bxx bxx cxx cxx dxx";
-        let expected = if how == "replaced" { format!("{expected} zyy") } else { expected.to_owned() };
-        assert_eq!(words[0].as_deref(), Some(expected.as_str()), "{container} {how}");
-        world.db.sql("TRUNCATE t").await;
-    }
+fn sample() -> RecordBatch {
+    let dictionary: DictionaryArray<Int8Type> = [Some("red"), None, Some("red")].into_iter().collect();
+    let column = |name: &str, array: ArrayRef| (name.to_owned(), array, true);
+    RecordBatch::try_from_iter_with_nullable([
+        column("i4", Arc::new(Int64Array::from(vec![Some(1), None, Some(-2_147_483_648)]))),
+        column("f8", Arc::new(Float64Array::from(vec![0.1, f64::NEG_INFINITY, -0.0]))),
+        column("num", Arc::new(Decimal128Array::from(vec![12_345, -1, 0]).with_precision_and_scale(15, 2).unwrap())),
+        column("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1]))),
+        column("day", Arc::new(Date32Array::from(vec![0, 19_000, -1]))),
+        column("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1, -1]).with_timezone("Europe/Berlin"))),
+        column("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
+        column("color", Arc::new(dictionary)),
+        column(
+            "raw",
+            Arc::new(FixedSizeBinaryArray::try_from_iter([[0u8; 3], [255; 3], [7; 3]].into_iter()).unwrap()),
+        ),
+        column("js", Arc::new(StringArray::from(vec!["{\"a\": 1}", "[]", "null"]))),
+        column("small", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+    ])
+    .unwrap()
 }
 
 #[tokio::test]
-async fn a_footer_that_contradicts_the_file() {
+async fn arrow_streams_and_files_of_several_batches() {
     let world = World::new().await;
-    world.db.sql("CREATE TABLE t (at timestamp)").await;
-    let micros = file(&[batch([("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1])))])]);
-    let millis = file(&[batch([("at", Arc::new(TimestampMillisecondArray::from(vec![0, 1])))])]);
-    assert_eq!(micros.len(), millis.len());
-    world.load("t", FILE, micros.clone()).await.committed(2);
-    let footer = u32::from_le_bytes(micros[micros.len() - 10..][..4].try_into().unwrap()) as usize + 10;
-    let (front, end) = (&micros[..micros.len() - footer], &millis[millis.len() - footer..]);
-    let answer = world.load("t", FILE, [front, end].concat()).await;
-    assert!(answer.problem(422, "malformed-arrow")["detail"].as_str().unwrap().contains("schema in the footer"));
-    assert_eq!(world.db.count("t").await, 2);
-}
-
-/// Every place in a message that says how much there is, made to claim 2^62, -1 and -2^62.
-#[tokio::test]
-async fn messages_that_claim_more_than_there_is() {
-    let world = World::new().await;
-    world.db.sql("CREATE TABLE t (id bigint, tags int[], none int)").await;
-    const ROWS: usize = 12_345;
-    let whole = batch([
-        ("id", Arc::new(Int64Array::from_iter_values(0..ROWS as i64))),
-        ("tags", lists(&[1; ROWS], Arc::new(NullArray::new(ROWS)))),
-        ("none", Arc::new(NullArray::new(ROWS))),
-    ]);
-    let options = arrow::ipc::writer::IpcWriteOptions::default();
-    let compressed = options.clone().try_with_compression(Some(arrow::ipc::CompressionType::LZ4_FRAME)).unwrap();
-    let mut tried = 0;
-    for options in [options, compressed] {
-        let mut writer = arrow::ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &whole.schema(), options).unwrap();
-        writer.write(&whole).unwrap();
-        writer.finish().unwrap();
-        let body = writer.into_inner().unwrap();
-        world.load("t", STREAM, body.clone()).await.committed(ROWS as u64);
-        // Lengths are multiples of rows or of offsets; the message's own stands among them, and in front of compressed buffers theirs.
-        let lengths = [ROWS as i64, 8 * ROWS as i64, 4 * (ROWS as i64 + 1)];
-        let places = (0..body.len() - 8).step_by(8).filter(|at| {
-            let word = i64::from_le_bytes(body[*at..at + 8].try_into().unwrap());
-            lengths.contains(&word) && *at < 2000 || *at > 300 && *at < 800 && word > ROWS as i64 && word < 200_000
-        });
-        for place in places {
-            for claim in [1i64 << 62, -1, -(1 << 62), i64::MAX] {
-                let mut hostile = body.clone();
-                hostile[place..place + 8].copy_from_slice(&claim.to_le_bytes());
-                let answer = world.load("t", STREAM, hostile).await;
-                assert!([413, 422].contains(&answer.status.as_u16()), "{claim} at {place}: {:#}", answer.json);
-                assert!(
-                    answer.json["byte_offset"].as_u64().is_some() || answer.json["row"].as_u64().is_some(),
-                    "{:#}",
-                    answer.json
-                );
-                tried += 1;
-            }
-        }
-        world.db.sql("TRUNCATE t").await;
-    }
-    assert!(tried >= 40, "only {tried} claims were made");
-    assert!(world.service.rss_kib() < 160 << 10, "{} KiB", world.service.rss_kib());
-}
-
-/// Lists may share their elements, so a message of a few bytes can describe values without end.
-#[tokio::test]
-async fn lists_that_would_become_huge() {
-    let world = World::new().await;
-    world.db.sql("CREATE TABLE t (a int[], j jsonb)").await;
-    let mut values: ArrayRef = ints(&[7; 1000]);
-    for _ in 0..5 {
-        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
-        let (offsets, sizes) = (vec![0i64; 1000], vec![values.len() as i64; 1000]);
-        values = Arc::new(LargeListViewArray::new(field, offsets.into(), sizes.into(), values, None));
-    }
-    for column in ["a", "j"] {
-        let body = stream(&[batch([(column, values.slice(0, 1))])]);
-        assert!(body.len() < 200_000, "{}", body.len());
-        for table in ["t", "t?segments=one"] {
-            let answer = world.load(table, STREAM, body.clone()).await;
-            assert_eq!(answer.problem(422, "bad-row")["sqlstate"], "54000");
-        }
-    }
-    assert!(world.service.rss_kib() < 160 << 10, "{} KiB", world.service.rss_kib());
+    let columns = "i4 int, f8 float8, num numeric(15,2), big numeric, day date, at timestamptz, flag bool, color varchar(3), raw bytea, js jsonb, small float8";
+    world.db.sql(&format!("CREATE TABLE s ({columns}); CREATE TABLE f ({columns})")).await;
+    let batches = [sample(), sample().slice(1, 0), sample().slice(1, 2)];
+    world.load("s", STREAM, stream(&batches)).await.committed(5);
+    world.load("f", FILE, file(&batches)).await.committed(5);
+    assert_eq!(world.db.count("(TABLE s EXCEPT ALL TABLE f) x").await, 0);
+    let first =
+        "SELECT format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', i4, f8, num, big, day, at AT TIME ZONE 'UTC', flag, color, raw, js) FROM f LIMIT 1";
+    assert_eq!(
+        world.db.texts(first).await[0].as_deref(),
+        Some("1|0.1|123.45|18446744073709551615|1970-01-01|1970-01-01 00:00:00|t|red|\\x000000|{\"a\": 1}")
+    );
+    assert_eq!(world.db.count("s WHERE i4 IS NULL AND color IS NULL AND f8 = '-infinity'").await, 2);
 }

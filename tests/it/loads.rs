@@ -1,14 +1,5 @@
 //! A good body is loaded, whole, and its job says so.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
-};
-use arrow::datatypes::Int8Type;
-
-use crate::support::arrow::{FILE, STREAM, file, stream};
 use crate::support::{World, run};
 
 #[tokio::test]
@@ -96,46 +87,6 @@ async fn partitions_triggers_and_names_that_need_quoting() {
         .await;
     world.load_csv("filled", "a,b\n,1\n").await.committed(1);
     assert_eq!(world.db.count("filled WHERE a = 7").await, 1);
-}
-
-fn sample() -> RecordBatch {
-    let dictionary: DictionaryArray<Int8Type> = [Some("red"), None, Some("red")].into_iter().collect();
-    let column = |name: &str, array: ArrayRef| (name.to_owned(), array, true);
-    RecordBatch::try_from_iter_with_nullable([
-        column("i4", Arc::new(Int64Array::from(vec![Some(1), None, Some(-2_147_483_648)]))),
-        column("f8", Arc::new(Float64Array::from(vec![0.1, f64::NEG_INFINITY, -0.0]))),
-        column("num", Arc::new(Decimal128Array::from(vec![12_345, -1, 0]).with_precision_and_scale(15, 2).unwrap())),
-        column("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1]))),
-        column("day", Arc::new(Date32Array::from(vec![0, 19_000, -1]))),
-        column("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1, -1]).with_timezone("Europe/Berlin"))),
-        column("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
-        column("color", Arc::new(dictionary)),
-        column(
-            "raw",
-            Arc::new(FixedSizeBinaryArray::try_from_iter([[0u8; 3], [255; 3], [7; 3]].into_iter()).unwrap()),
-        ),
-        column("js", Arc::new(StringArray::from(vec!["{\"a\": 1}", "[]", "null"]))),
-        column("small", Arc::new(Int32Array::from(vec![1, 2, 3]))),
-    ])
-    .unwrap()
-}
-
-#[tokio::test]
-async fn arrow_streams_and_files_of_several_batches() {
-    let world = World::new().await;
-    let columns = "i4 int, f8 float8, num numeric(15,2), big numeric, day date, at timestamptz, flag bool, color varchar(3), raw bytea, js jsonb, small float8";
-    world.db.sql(&format!("CREATE TABLE s ({columns}); CREATE TABLE f ({columns})")).await;
-    let batches = [sample(), sample().slice(1, 0), sample().slice(1, 2)];
-    world.load("s", STREAM, stream(&batches)).await.committed(5);
-    world.load("f", FILE, file(&batches)).await.committed(5);
-    assert_eq!(world.db.count("(TABLE s EXCEPT ALL TABLE f) x").await, 0);
-    let first =
-        "SELECT format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', i4, f8, num, big, day, at AT TIME ZONE 'UTC', flag, color, raw, js) FROM f LIMIT 1";
-    assert_eq!(
-        world.db.texts(first).await[0].as_deref(),
-        Some("1|0.1|123.45|18446744073709551615|1970-01-01|1970-01-01 00:00:00|t|red|\\x000000|{\"a\": 1}")
-    );
-    assert_eq!(world.db.count("s WHERE i4 IS NULL AND color IS NULL AND f8 = '-infinity'").await, 2);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arrow;
+mod arrow_messages;
 mod bad_input;
 mod cancel;
 mod clients;

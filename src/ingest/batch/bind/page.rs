@@ -97,7 +97,7 @@ fn integers<T: ArrowPrimitiveType>() -> ArrayRef {
 
 /// Every type once, with the values at its edges.
 fn sources() -> Vec<(&'static str, ArrayRef)> {
-    let words = ["", "x", "a much longer string than that"];
+    let words = ["", "x", "\\x0", "a much longer string than that"];
     let bytes: [&[u8]; 3] = [b"", b"\0", b"\xff\\x"];
     let mut sources: Vec<(&'static str, ArrayRef)> = vec![
         ("null", Arc::new(NullArray::new(2))),

@@ -232,8 +232,8 @@ fn nested() -> Vec<(&'static str, ArrayRef)> {
         numbers.values().append_value(1);
     }
     numbers.append(true).unwrap();
-    let dictionary: DictionaryArray<Int8Type> = ["", "x"].into_iter().collect();
-    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2, 3]), &StringArray::from(vec!["", "x"])).unwrap();
+    let dictionary: DictionaryArray<Int8Type> = ["", "\\x0"].into_iter().collect();
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2, 3]), &StringArray::from(vec!["", "\\x0"])).unwrap();
     vec![
         ("dictionary of utf8", Arc::new(dictionary)),
         ("run_end_encoded of utf8", Arc::new(runs)),

@@ -262,7 +262,7 @@ enum Decoder {
 impl Decoder {
     fn new(format: Format, table: &Table, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
-            Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, table.dialect, limits.record_bytes_max))),
             Format::Ndjson(options) => Decoder::Ndjson(Box::new(ndjson::Decoder::new(&options, table, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))

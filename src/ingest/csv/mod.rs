@@ -8,11 +8,11 @@ mod value;
 use self::complaint::{not_text, wrong_field_count};
 use self::header::{begin_with_header, begin_without_header, null_rules};
 use self::scan::{Marks, Record, Scanner};
-use self::value::{NullRule, value};
+use self::value::{MARKER_CORRUPT, NullRule, value};
 use super::rows::{Halt, Rows, Target};
 use super::segment::{Form, Origin};
-use crate::encode::{FieldError, check_text, text_field};
-use crate::error::DataError;
+use crate::encode::{Dialect, FieldError, check_text, text_field};
+use crate::error::{DataError, Position};
 
 /// From this version on, `\.` ends only what is in the text format.
 const CSV_WITHOUT_MARKER: u32 = 180_000;
@@ -95,7 +95,9 @@ struct Records {
     options: Options,
     header_pending: bool,
     begun: bool,
-    /// the end-of-data marker has come
+    /// a line that holds only `\.` ends the data
+    marker: bool,
+    /// it has come
     ended: bool,
     /// one for each column of the load
     null_rules: Vec<NullRule>,
@@ -103,9 +105,11 @@ struct Records {
 }
 
 impl Decoder {
-    pub(super) fn new(options: Options, record_bytes_max: usize) -> Decoder {
+    pub(super) fn new(options: Options, dialect: Dialect, record_bytes_max: usize) -> Decoder {
+        let marker = options.syntax == Syntax::Text || dialect.server_version < CSV_WITHOUT_MARKER;
         let marks = Marks {
             syntax: options.syntax,
+            marker,
             delimiter: options.delimiter,
             quote: options.quote,
             escape: options.escape,
@@ -116,6 +120,7 @@ impl Decoder {
                 header_pending: options.header,
                 options,
                 begun: false,
+                marker,
                 ended: false,
                 null_rules: Vec::new(),
                 scratch: Vec::new(),
@@ -143,7 +148,12 @@ impl Decoder {
             self.scanner.skip_byte_order_mark();
         }
         let Decoder { scanner, records } = self;
-        scanner.scan(last, |record| records.take(record, rows))
+        let scanned = scanner.scan(last, |record| records.take(record, rows));
+        // Whatever is wrong behind the marker, what is wrong with it first is that it stands there.
+        scanned.map_err(|halt| match halt {
+            Halt::Data(_) if records.ended => data_after_marker(scanner.position()),
+            halt => halt,
+        })
     }
 }
 
@@ -151,15 +161,12 @@ impl Records {
     #[inline]
     fn take(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
         check_record(record, rows)?;
-        if record.bytes() == b"\\." || self.ended {
-            if self.ended {
-                let reason = "there is more data after the end-of-data marker \\.; COPY would leave it out without a word";
-                return Err(DataError::bad_copy("end-of-data-marker", reason, origin(record).into()).into());
-            }
-            self.ended = record.terminated && (self.options.syntax == Syntax::Text || rows.dialect().server_version < CSV_WITHOUT_MARKER);
-            if self.ended {
-                return Ok(());
-            }
+        if self.ended {
+            return Err(data_after_marker(origin(record).into()));
+        }
+        if record.bytes() == b"\\." && record.terminated && self.marker {
+            self.ended = true;
+            return Ok(());
         }
         if self.header_pending {
             self.header_pending = false;
@@ -230,7 +237,16 @@ impl Records {
 }
 
 #[cold]
+fn data_after_marker(position: Position) -> Halt {
+    let reason = "there is data beside the end-of-data marker \\. or after it; COPY would leave it out without a word";
+    DataError::bad_copy("end-of-data-marker", reason, position).into()
+}
+
+#[cold]
 fn refuse(rows: &Rows<'_>, target: &Target, record: &Record<'_>, text: Option<&[u8]>, error: FieldError) -> Halt {
+    if let FieldError::Refused { sqlstate: MARKER_CORRUPT, .. } = error {
+        return data_after_marker(origin(record).into());
+    }
     let value = text.map(|text| String::from_utf8_lossy(text).into_owned());
     rows.refuse(target, origin(record), value, error)
 }

@@ -21,6 +21,8 @@ const RESCAN_BYTES_MIN: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Marks {
     pub(super) syntax: Syntax,
+    /// a line that holds only `\.` means something too
+    pub(super) marker: bool,
     pub(super) delimiter: u8,
     pub(super) quote: u8,
     pub(super) escape: u8,
@@ -199,7 +201,7 @@ impl Scanner {
     }
 
     fn scan_buffer(&mut self, buffer: &[u8], last: bool, each: &mut impl FnMut(&Record<'_>) -> Result<(), Halt>) -> Result<(), Halt> {
-        let Marks { syntax, delimiter, quote, escape } = self.marks;
+        let Marks { syntax, delimiter, quote, escape, .. } = self.marks;
         let mut field_start = self.consumed;
         // Marks before this have been dealt with: a newline after its return, a character after its escape.
         let mut resume_at = self.consumed;
@@ -241,6 +243,9 @@ impl Scanner {
                     field_start = at + 1;
                     quotes = 0;
                 } else if byte == quote {
+                    if syntax == Syntax::Csv && quote == b'\\' && at == self.consumed && self.is_marker(&buffer[at..]) {
+                        continue;
+                    }
                     quotes += 1;
                     if syntax == Syntax::Csv {
                         in_quote = true;
@@ -274,7 +279,7 @@ impl Scanner {
             return Ok(());
         }
         if in_quote {
-            let position = self.position(self.consumed);
+            let position = self.position();
             let reason = "unterminated CSV quoted field";
             return Err(DataError::bad_copy("unterminated-quote", reason, position).into());
         }
@@ -299,6 +304,12 @@ impl Scanner {
             byte_offset: self.base + start as u64,
             terminated: end < buffer.len(),
         })
+    }
+
+    /// COPY looks for the marker before it looks for quotes.
+    #[cold]
+    fn is_marker(&self, rest: &[u8]) -> bool {
+        self.marks.marker && matches!(rest, [b'\\', b'.', b'\n' | b'\r', ..])
     }
 
     /// The byte that counts lines inside of a record.
@@ -337,21 +348,30 @@ impl Scanner {
         };
         let place = self.base + at as u64;
         let reason = format!("{what} {name} found in data at byte offset {place}, where lines end otherwise: {remedy}");
-        DataError::bad_copy("mixed-line-ends", reason, self.position(self.consumed)).into()
+        DataError::bad_copy("mixed-line-ends", reason, self.position()).into()
     }
 
     #[cold]
     fn too_many_fields(&self) -> Halt {
         let reason = format!("the record has more than the {FIELDS_MAX} fields that a table can have");
-        DataError::bad_copy("too-many-fields", reason, self.position(self.consumed)).into()
+        DataError::bad_copy("too-many-fields", reason, self.position()).into()
     }
 
     #[cold]
     fn too_large(&self, start: usize) -> Halt {
-        Halt::Data(DataError::TooLarge { what: "a record", limit: self.record_bytes_max, position: self.position(start) })
+        Halt::Data(DataError::TooLarge {
+            what: "a record",
+            limit: self.record_bytes_max,
+            position: self.position_at(start),
+        })
     }
 
-    fn position(&self, start: usize) -> Position {
+    /// Where the record stands that is being looked at.
+    pub(super) fn position(&self) -> Position {
+        self.position_at(self.consumed)
+    }
+
+    fn position_at(&self, start: usize) -> Position {
         Position {
             line: Some(self.line),
             byte_offset: Some(self.base + start as u64),
@@ -416,7 +436,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COMMA: Marks = Marks { syntax: Syntax::Csv, delimiter: b',', quote: b'"', escape: b'"' };
+    const COMMA: Marks = Marks { syntax: Syntax::Csv, marker: true, delimiter: b',', quote: b'"', escape: b'"' };
 
     type Parsed = Vec<(u64, u64, Vec<(String, bool)>)>;
 
@@ -461,7 +481,7 @@ mod tests {
 
     #[test]
     fn another_escape_character() {
-        let marks = Marks { syntax: Syntax::Csv, delimiter: b';', quote: b'\'', escape: b'\\' };
+        let marks = Marks { syntax: Syntax::Csv, marker: true, delimiter: b';', quote: b'\'', escape: b'\\' };
         let parsed = parse(&[br"'it\'s';'a\\';'b\c'"], marks).unwrap();
         let texts: Vec<&str> = parsed[0].2.iter().map(|f| f.0.as_str()).collect();
         assert_eq!(texts, ["it's", r"a\", r"b\c"]);

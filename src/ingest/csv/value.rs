@@ -4,6 +4,9 @@ use super::scan::Record;
 use super::{Options, Syntax};
 use crate::encode::{FieldError, check_text};
 
+/// `bad_copy_file_format`: no value is refused with it, only a `\.` where there should be none.
+pub(super) const MARKER_CORRUPT: &str = "22P04";
+
 /// Whether what looks like NULL is NULL, for one column.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct NullRule {
@@ -63,7 +66,12 @@ fn unescape_text(raw: &[u8], out: &mut Vec<u8>) -> Result<(), FieldError> {
             b'r' => b'\r',
             b't' => b'\t',
             b'v' => 0x0B,
-            b'.' => return Err(FieldError::refused("22P04", "end-of-copy marker corrupt: \\. does not stand on a line of its own")),
+            b'.' => {
+                return Err(FieldError::refused(
+                    MARKER_CORRUPT,
+                    "end-of-copy marker corrupt: \\. does not stand on a line of its own",
+                ));
+            }
             other => *other,
         };
         made_bytes |= matches!(escaped, b'0'..=b'7' | b'x') && (byte == 0 || byte >= 0x80);

@@ -4,24 +4,18 @@
 /// By the short name of the problem that a load answers, and whether the body is one that it may answer so.
 type Exception = (&'static str, fn(&[u8]) -> bool);
 
-const EXCEPTIONS: [Exception; 3] =
-    [("empty-body", |body| body.is_empty()), ("no-rows", |_| true), ("end-of-data-marker", has_data_after_marker)];
+const EXCEPTIONS: [Exception; 4] = [
+    ("empty-body", |body| body.is_empty()),
+    ("no-rows", |_| true),
+    ("end-of-data-marker", |body| body.windows(2).any(|pair| pair == b"\\.")),
+    ("invalid-option", |_| true),
+];
 
 /// The exception that a refusal falls under.
 pub(super) fn explain(problem: &str, body: &[u8]) -> Option<&'static str> {
     let name = problem.strip_prefix("urn:problem-type:pgsluice:")?;
     let (name, applies) = EXCEPTIONS.iter().find(|(known, _)| *known == name)?;
     applies(body).then_some(name)
-}
-
-/// A line that holds only `\.`, and something after it.
-fn has_data_after_marker(body: &[u8]) -> bool {
-    let ends = [&b"\\.\r\n"[..], b"\\.\n", b"\\.\r"];
-    (0..body.len()).any(|at| {
-        let starts_line = at == 0 || matches!(body[at - 1], b'\n' | b'\r');
-        let rest = ends.iter().find_map(|end| body[at..].strip_prefix(*end));
-        starts_line && rest.is_some_and(|rest| !rest.is_empty())
-    })
 }
 
 /// The page lists these exceptions, and no others.

@@ -203,7 +203,6 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
 }
 
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError> {
-    let types = types(client, oid).await?;
     let rows = client
         .query_typed(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, a.attnotnull, \
@@ -217,6 +216,12 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError
             &[(&oid, Type::OID)],
         )
         .await?;
+    let plain = rows.iter().map(|row| column(row, &Types::new())).collect::<Result<Vec<Column>, _>>()?;
+    // Most tables are made of built-in types, and need no second question.
+    if plain.iter().all(|column| column.kind.is_some()) {
+        return Ok(plain);
+    }
+    let types = types(client, oid).await?;
     rows.iter().map(|row| Ok(column(row, &types)?)).collect()
 }
 

@@ -182,16 +182,17 @@ async fn every_value_is_what_json_populate_record_makes_of_it() {
             let theirs = populate(&world.db, &line).await;
             let ours = world.load("ours", NDJSON, line).await;
             let sqlstate = (ours.status != 201).then(|| ours.json["sqlstate"].as_str().unwrap_or("?").to_owned());
-            let values = (stored(&world.db, "ours").await, stored(&world.db, "theirs").await);
-            if sqlstate != theirs || values.0 != values.1 {
-                differences.push(format!(
-                    "{type_name} {value}: {sqlstate:?} {:?}, and the server {theirs:?} {:?}",
-                    values.0, values.1
-                ));
-            } else if theirs.is_none() {
-                accepted += 1;
-            } else {
+            if sqlstate != theirs {
+                differences.push(format!("{type_name} {value}: {sqlstate:?}, and the server {theirs:?}"));
+            } else if theirs.is_some() {
                 refused += 1;
+                continue;
+            } else {
+                let (ours, theirs) = (stored(&world.db, "ours").await, stored(&world.db, "theirs").await);
+                accepted += usize::from(ours == theirs);
+                if ours != theirs {
+                    differences.push(format!("{type_name} {value}: {ours:?}, and the server {theirs:?}"));
+                }
             }
             world.db.sql("TRUNCATE ours, theirs").await;
         }
@@ -203,9 +204,12 @@ async fn every_value_is_what_json_populate_record_makes_of_it() {
 
 /// The exceptions of docs/NDJSON.md.
 fn differs(type_name: &str, value: &str) -> bool {
-    let has_stranger = value.contains("\"a\"") && matches!(type_name, "deep" | "strict");
-    let opens_object = value.starts_with('{');
-    opens_object && (has_stranger || type_name == "hstore")
+    match type_name {
+        // They have no attribute of that name.
+        "deep" | "strict" => COMMON.contains(&value) && value.starts_with('{') && value != "{}",
+        "hstore" => value.starts_with('{'),
+        _ => false,
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ USER 10001:10001
 # Inside of a container loopback is not reachable from outside, so the service has to listen on all addresses. It asks nobody who they
 # are: publish the port to loopback (-p 127.0.0.1:8080:8080) or put something in front, and then set PGSLUICE_ALLOW_UNAUTHENTICATED=true.
 ENV PGSLUICE_LISTEN=0.0.0.0:8080 PGSLUICE_LOG_FORMAT=json
+# Parquet bodies are kept in /tmp while they are loaded: mount something there (or name it in PGSLUICE_SPOOL_DIR) if they are large, or if
+# the container's own file system is read-only.
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["curl", "-fsS", "http://127.0.0.1:8080/readyz"]

@@ -5,13 +5,14 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench build fmt
+.PHONY: help quickstart test test-matrix check bench build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
+	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 
 quickstart:
@@ -21,7 +22,7 @@ build:
 	cargo build --release --locked
 
 test: target/test-venv/.ready
-	@scripts/install.sh server curl
+	@scripts/install.sh server postgis curl
 	cargo test --locked --lib --test it
 	@scripts/wait-for-clusters.sh
 
@@ -40,6 +41,10 @@ bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/compare.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
+
+# What docs/ARROW.md says is asked of the code; a test holds the page to it.
+docs:
+	cargo test --locked --lib -- --ignored write_the_page
 
 fmt:
 	cargo fmt

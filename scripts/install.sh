@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), curl, python
-# (with venv), node (with npm). What is there is left alone.
+# Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), postgis (for the
+# newest of Debian's servers), curl, python (with venv), node (with npm). What is there is left alone.
 set -eu
 
 as_root() {
@@ -48,9 +48,16 @@ install_server() {
     return "${status:-0}"
 }
 
+install_postgis() {
+    version=$(ls /usr/lib/postgresql 2>/dev/null | sort -n | tail -n 1)
+    [ -n "$version" ] || return 0
+    [ -e "/usr/share/postgresql/$version/extension/postgis.control" ] || apt "postgresql-$version-postgis-3"
+}
+
 for thing in "$@"; do
     case $thing in
         server) has_server || install_server ;;
+        postgis) install_postgis ;;
         curl) command -v curl >/dev/null || apt curl ca-certificates ;;
         python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
         node) command -v npm >/dev/null || apt nodejs npm ;;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsluice::{config, telemetry};
 
-/// Streams CSV and Arrow bodies over HTTP into PostgreSQL's binary COPY.
+/// Streams CSV, Arrow and Parquet bodies over HTTP into PostgreSQL's binary COPY.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Arguments {
@@ -96,6 +96,13 @@ pub(crate) struct Serve {
     /// Largest body, in bytes
     #[arg(long, env = "PGSLUICE_BODY_BYTES_MAX", default_value_t = 1 << 40, value_name = "BYTES")]
     body_bytes_max: u64,
+    /// Largest body once its Content-Encoding is undone, in bytes
+    #[arg(long, env = "PGSLUICE_DECODED_BYTES_MAX", default_value_t = 1 << 40, value_name = "BYTES")]
+    decoded_bytes_max: u64,
+    /// How many times as large a body may become when its Content-Encoding is undone; counts from 64 MiB on
+    #[arg(long, env = "PGSLUICE_DECODED_RATIO_MAX", default_value_t = 1000, value_name = "TIMES",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    decoded_ratio_max: u64,
     /// Largest CSV record, in bytes
     #[arg(long, env = "PGSLUICE_RECORD_BYTES_MAX", default_value_t = 16 << 20, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(1..=1 << 29))]
@@ -104,6 +111,19 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_ARROW_MESSAGE_BYTES_MAX", default_value_t = 256 << 20, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     arrow_message_bytes_max: u32,
+    /// What has to be in memory of a Parquet file at once, in bytes
+    #[arg(long, env = "PGSLUICE_PARQUET_MEMORY_BYTES_MAX", default_value_t = 256 << 20, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    parquet_memory_bytes_max: u32,
+    /// Directory in which Parquet bodies are kept while they are loaded [default: the system's temporary directory]
+    #[arg(long, env = "PGSLUICE_SPOOL_DIR", value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
+    /// Largest body that is kept there, in bytes
+    #[arg(long, env = "PGSLUICE_SPOOL_BYTES_MAX", default_value_t = 16 << 30, value_name = "BYTES")]
+    spool_bytes_max: u64,
+    /// All bodies that are kept there at the same time, in bytes
+    #[arg(long, env = "PGSLUICE_SPOOL_TOTAL_BYTES_MAX", default_value_t = 64 << 30, value_name = "BYTES")]
+    spool_total_bytes_max: u64,
     /// How long a client may send nothing, in seconds
     #[arg(long, env = "PGSLUICE_CLIENT_STALL", default_value_t = 30, value_name = "SECONDS")]
     client_stall: u64,
@@ -131,6 +151,10 @@ impl Serve {
                  --allow-unauthenticated if something in front of the service keeps strangers away",
                 self.listen
             ));
+        }
+        // Whoever names a directory means it. The default one is needed by Parquet only, and is looked at when that comes.
+        if let Some(dir) = &self.spool_dir {
+            tempfile::tempfile_in(dir).map_err(|error| format!("--spool-dir {}: {error}", dir.display()))?;
         }
         Ok(())
     }
@@ -167,8 +191,16 @@ impl Serve {
     pub(crate) fn limits(&self) -> config::Limits {
         config::Limits {
             body_bytes_max: self.body_bytes_max,
+            decoded_bytes_max: self.decoded_bytes_max,
+            decoded_ratio_max: self.decoded_ratio_max,
             record_bytes_max: self.record_bytes_max as usize,
             arrow_message_bytes_max: self.arrow_message_bytes_max as usize,
+            parquet_memory_bytes_max: self.parquet_memory_bytes_max as usize,
+            spool: config::Spool {
+                dir: self.spool_dir.clone().unwrap_or_else(std::env::temp_dir),
+                bytes_max: self.spool_bytes_max,
+                total_bytes_max: self.spool_total_bytes_max,
+            },
             client_stall: Duration::from_secs(self.client_stall),
             load_timeout: Duration::from_secs(self.load_timeout),
             ..config::Limits::default()

@@ -69,10 +69,18 @@ pub struct Oltp {
 pub struct Limits {
     /// a body, in bytes
     pub body_bytes_max: u64,
+    /// a body without its content codings, in bytes
+    pub decoded_bytes_max: u64,
+    /// how many times as large a body may become without its codings
+    pub decoded_ratio_max: u64,
     /// one CSV record, in bytes
     pub record_bytes_max: usize,
     /// one Arrow message as it arrives and as it is decoded, in bytes
     pub arrow_message_bytes_max: usize,
+    /// what has to be in memory of a Parquet file at once, in bytes
+    pub parquet_memory_bytes_max: usize,
+    /// where bodies that have to be read from their end wait for it
+    pub spool: Spool,
     /// received and not yet parsed, per load, in bytes
     pub body_queue_bytes: usize,
     /// encoded and not yet sent to PostgreSQL, per load, in bytes
@@ -87,13 +95,34 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             body_bytes_max: 1 << 40,
+            decoded_bytes_max: 1 << 40,
+            decoded_ratio_max: 1000,
             record_bytes_max: 16 << 20,
             arrow_message_bytes_max: 256 << 20,
+            parquet_memory_bytes_max: 256 << 20,
+            spool: Spool::default(),
             body_queue_bytes: 2 << 20,
             chunk_queue_bytes: 2 << 20,
             client_stall: Duration::from_secs(30),
             load_timeout: Duration::from_secs(6 * 3600),
         }
+    }
+}
+
+/// Bodies that cannot be read as they come are kept on disk until they are whole.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// where
+    pub dir: PathBuf,
+    /// one body, in bytes
+    pub bytes_max: u64,
+    /// all bodies of this process together, in bytes
+    pub total_bytes_max: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool { dir: PathBuf::from("/tmp"), bytes_max: 16 << 30, total_bytes_max: 64 << 30 }
     }
 }
 

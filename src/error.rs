@@ -64,6 +64,8 @@ pub enum DataError {
         reason: String,
         /// where, if it can be told
         position: Position,
+        /// what COPY says to it, where COPY knows the format
+        sqlstate: Option<&'static str>,
     },
     /// The body's columns are not the table's.
     #[error("{}", .0.join("; "))]
@@ -81,6 +83,17 @@ pub enum DataError {
         /// where it starts
         position: Position,
     },
+    /// The body becomes more than it may.
+    #[error("{reason}")]
+    OverLimit {
+        /// the stable name of the problem
+        code: &'static str,
+        /// which limit
+        reason: String,
+    },
+    /// The server, which was to convert the body's text, could not be asked.
+    #[error(transparent)]
+    Conversion(DatabaseError),
     /// No byte at all.
     #[error("the body is empty")]
     Empty,
@@ -92,8 +105,30 @@ pub enum DataError {
 impl DataError {
     /// A malformed body.
     pub fn malformed(code: &'static str, reason: impl Into<String>, position: Position) -> DataError {
-        DataError::Malformed { code, reason: reason.into(), position }
+        DataError::Malformed { code, reason: reason.into(), position, sqlstate: None }
     }
+
+    /// A body that COPY takes for a `bad_copy_file_format` too.
+    pub fn bad_copy(code: &'static str, reason: impl Into<String>, position: Position) -> DataError {
+        DataError::Malformed { code, reason: reason.into(), position, sqlstate: Some("22P04") }
+    }
+}
+
+/// Stage *parse*, where it keeps a body on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The body is larger than one may be that has to be kept.
+    #[error("a body that has to be kept on disk until it is whole may have {limit} bytes (--spool-bytes-max)")]
+    TooLarge {
+        /// the limit, in bytes
+        limit: u64,
+    },
+    /// There is no room for it beside the others.
+    #[error("there is no room to keep the body on disk: {0}")]
+    Full(String),
+    /// The directory does not do what it should.
+    #[error("the body cannot be kept on disk: {0}")]
+    Failed(String),
 }
 
 /// What PostgreSQL, or the way to it, answered.
@@ -130,9 +165,22 @@ pub enum TableError {
     /// The request's columns are not the table's.
     #[error("{}", .0.join("; "))]
     Misfit(Vec<String>),
+    /// The server does not know a setting that the request asks for.
+    #[error("{0}")]
+    Setting(String),
     /// The database did not answer the question.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+impl TableError {
+    /// Tells a setting that the server refuses from other errors.
+    pub fn from_setting(error: DatabaseError) -> TableError {
+        match error.sqlstate.as_deref() {
+            Some("22023") => TableError::Setting(error.message),
+            _ => TableError::Database(error),
+        }
+    }
 }
 
 /// Why the bulk engine gave no connection.
@@ -178,6 +226,9 @@ pub enum LoadError {
     /// parsing or encoding
     #[error(transparent)]
     Data(#[from] DataError),
+    /// keeping the body on disk
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// the target database
     #[error(transparent)]
     Database(#[from] DatabaseError),

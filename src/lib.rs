@@ -1,5 +1,5 @@
-//! pgsluice streams CSV and Arrow bodies over HTTP into PostgreSQL's binary `COPY … FROM STDIN`: once and whole, or not at all, and it
-//! knows which.
+//! pgsluice streams CSV, Arrow and Parquet bodies over HTTP into PostgreSQL's binary `COPY … FROM STDIN`: once and whole, or not at all,
+//! and it knows which.
 //!
 //! ```text
 //!  main ──► http ──► jobs ──► ingest ──► encode

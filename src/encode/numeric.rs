@@ -335,6 +335,41 @@ fn exponent(text: &[u8]) -> Result<i64, FieldError> {
     Ok(if text[0] == b'-' { -value } else { value })
 }
 
+/// Reads the wire form back into plain decimal notation; `None` for bytes that are no numeric.
+pub(super) fn show(wire: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let word = |at: usize| wire.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+    let (count, weight, sign, dscale) = (i64::from(word(0)?), i64::from(word(2)? as i16), word(4)?, usize::from(word(6)?));
+    match sign {
+        POSITIVE => {}
+        NEGATIVE => out.push(b'-'),
+        NAN => out.extend_from_slice(b"NaN"),
+        INFINITY => out.extend_from_slice(b"Infinity"),
+        NEGATIVE_INFINITY => out.extend_from_slice(b"-Infinity"),
+        _ => return None,
+    }
+    if sign & NAN == NAN {
+        return Some(());
+    }
+    // Groups of four digits by their place: 0 is the one before the point.
+    let group = |place: i64| match weight - place {
+        index if (0..count).contains(&index) => word(8 + 2 * index as usize),
+        _ => Some(0),
+    };
+    out.extend_from_slice(group(weight.max(0))?.to_string().as_bytes());
+    for place in (0..weight).rev() {
+        out.extend_from_slice(format!("{:04}", group(place)?).as_bytes());
+    }
+    if dscale > 0 {
+        out.push(b'.');
+        let end = out.len() + dscale;
+        for place in 1..=dscale.div_ceil(4) as i64 {
+            out.extend_from_slice(format!("{:04}", group(-place)?).as_bytes());
+        }
+        out.truncate(end);
+    }
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,25 +380,10 @@ mod tests {
         from_text(text.as_bytes(), None, &mut out).map(|()| out)
     }
 
-    /// Reads the wire form back into plain decimal notation.
     fn shown(wire: &[u8]) -> String {
-        let word = |at: usize| u16::from_be_bytes([wire[at], wire[at + 1]]);
-        let (count, weight) = (i64::from(word(0)), i64::from(word(2) as i16));
-        let (sign, dscale) = (word(4), usize::from(word(6)));
-        let group = |place: i64| match weight - place {
-            index if (0..count).contains(&index) => word(8 + 2 * index as usize),
-            _ => 0,
-        };
-        let integer: String = (0..=weight.max(0)).rev().map(|p| format!("{:04}", group(p))).collect();
-        let fraction: String = (0..dscale.div_ceil(4) as i64).map(|p| format!("{:04}", group(-1 - p))).collect();
-        let integer = integer.trim_start_matches('0');
-        let mut text = if sign == NEGATIVE { "-" } else { "" }.to_owned();
-        text.push_str(if integer.is_empty() { "0" } else { integer });
-        if dscale > 0 {
-            text.push('.');
-            text.push_str(&fraction[..dscale]);
-        }
-        text
+        let mut out = Vec::new();
+        show(wire, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::FieldError;
 
 /// C's `isspace` in the C locale, which PostgreSQL's number parsers skip around a value.
 #[inline]
-fn is_space(byte: u8) -> bool {
+pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
@@ -87,9 +87,12 @@ fn integer(raw: &[u8], type_name: &'static str) -> Result<i64, FieldError> {
 
 #[cold]
 fn integer_slow(negative: bool, digits: &[u8], type_name: &str) -> Result<i64, FieldError> {
-    let looks_newer = digits.first().is_some_and(u8::is_ascii_digit) && digits.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(if looks_newer { FieldError::NotMine } else { FieldError::syntax(type_name) });
+    let leading = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if leading < digits.len() || digits.is_empty() {
+        let looks_newer = leading > 0 && digits.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        // The server complains of what comes first: that the digits are too many, or what stands behind them.
+        let may_overflow = leading > 4;
+        return Err(if looks_newer || may_overflow { FieldError::NotMine } else { FieldError::syntax(type_name) });
     }
     digits
         .iter()
@@ -202,9 +205,75 @@ pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
+/// `oidin`: decimal digits, without zeros in front (from PostgreSQL 16 on those would make it octal).
+pub(super) fn oid(raw: &[u8]) -> Result<u32, FieldError> {
+    let digits = match raw {
+        b"0" | [b'1'..=b'9', ..] if raw.len() <= 10 => raw,
+        _ => return Err(FieldError::NotMine),
+    };
+    let value = unsigned(digits, 10).ok_or(FieldError::NotMine)?;
+    u32::try_from(value).map_err(|_| FieldError::NotMine)
+}
+
+/// `charin`, the type `"char"`: one ASCII byte. What longer texts mean depends on the server's version.
+pub(super) fn char_type(raw: &[u8]) -> Result<u8, FieldError> {
+    match raw {
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err(FieldError::NotMine),
+    }
+}
+
+/// `pg_lsn_in`: two numbers of up to eight hexadecimal digits.
+pub(super) fn pg_lsn(raw: &[u8]) -> Result<u64, FieldError> {
+    let slash = memchr::memchr(b'/', raw).ok_or(FieldError::NotMine)?;
+    let half = |digits: &[u8]| match digits.len() {
+        1..=8 => unsigned(digits, 16).ok_or(FieldError::NotMine),
+        _ => Err(FieldError::NotMine),
+    };
+    Ok(half(&raw[..slash])? << 32 | half(&raw[slash + 1..])?)
+}
+
+/// So few digits that the value cannot overflow.
+#[inline]
+fn unsigned(digits: &[u8], radix: u64) -> Option<u64> {
+    digits.iter().try_fold(0u64, |value, byte| {
+        let digit = u64::from(hex_digit(*byte)?);
+        (digit < radix).then(|| value * radix + digit)
+    })
+}
+
+/// `cash_in` where `lc_monetary` has a point, two digits after it and the dollar: `-$1,234.56`, the sign, the dollar and the commas
+/// there or not. It counts in cents; a third digit after the point rounds, and no further one is looked at.
+pub(super) fn money(raw: &[u8]) -> Result<i64, FieldError> {
+    let (negative, text) = match raw {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, raw),
+    };
+    let text = text.strip_prefix(b"$").unwrap_or(text);
+    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
+    let (whole, fraction) = (&text[..point], text.get(point + 1..).unwrap_or_default());
+    if !whole.first().is_some_and(u8::is_ascii_digit) || !fraction.iter().all(u8::is_ascii_digit) {
+        return Err(FieldError::NotMine);
+    }
+    let cents = [0, 1].map(|index| fraction.get(index).copied().unwrap_or(b'0'));
+    let mut value = 0i64;
+    for byte in whole.iter().filter(|byte| **byte != b',').chain(&cents) {
+        if !byte.is_ascii_digit() {
+            return Err(FieldError::NotMine);
+        }
+        // Downwards, because i64::MIN has no positive twin.
+        let lower = value.checked_mul(10).and_then(|value| value.checked_sub(i64::from(byte - b'0')));
+        value = lower.ok_or(FieldError::NotMine)?;
+    }
+    let rounding = i64::from(fraction.get(2).is_some_and(|digit| *digit >= b'5'));
+    let value = value.checked_sub(rounding).ok_or(FieldError::NotMine)?;
+    if negative { Ok(value) } else { value.checked_neg().ok_or(FieldError::NotMine) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sqlstate<T: std::fmt::Debug>(result: Result<T, FieldError>) -> &'static str {
         match result {
@@ -265,6 +334,60 @@ mod tests {
             ["", "a0eebc99", "a-0eebc999c0b4ef8bb6d6bb9bd380a11", "a0eebc999c0b4ef8bb6d6bb9bd380a11-", "{a0eebc999c0b4ef8bb6d6bb9bd380a11"]
         {
             assert_eq!(sqlstate(uuid(bad.as_bytes())), "22P02", "{bad}");
+        }
+    }
+
+    #[test]
+    fn oids_are_unsigned_and_plainly_decimal() {
+        assert_eq!(oid(b"0"), Ok(0));
+        assert_eq!(oid(b"4294967295"), Ok(u32::MAX));
+        for other in ["", "4294967296", "010", "00", "-1", " 1", "0x1f", "1_000", "42949672950", "1a"] {
+            assert_eq!(oid(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
+    }
+
+    #[test]
+    fn char_is_one_ascii_byte() {
+        assert_eq!(char_type(b"a"), Ok(b'a'));
+        assert_eq!(char_type(b" "), Ok(b' '));
+        for other in ["", "ab", "é", "\\101"] {
+            assert_eq!(char_type(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
+    }
+
+    #[test]
+    fn log_positions_have_two_halves() {
+        assert_eq!(pg_lsn(b"16/B374D848"), Ok(0x16_B374_D848));
+        assert_eq!(pg_lsn(b"FFFFFFFF/ffffffff"), Ok(u64::MAX));
+        for other in ["", "0", "/0", "0/", "100000000/0", "0/100000000", "G/0", " 0/0", "0/0/0"] {
+            assert_eq!(pg_lsn(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
+    }
+
+    #[test]
+    fn money_counts_cents_and_rounds_by_the_third_digit() {
+        for (text, cents) in [("12", 1200), ("-$1,234.56", -123_456), ("1.5", 150), ("0.995", 100), ("-0.995", -100), ("1.", 100)] {
+            assert_eq!(money(text.as_bytes()), Ok(cents), "{text}");
+        }
+        assert_eq!(money(b"0.9949"), Ok(99));
+        assert_eq!(money(b"92233720368547758.07"), Ok(i64::MAX));
+        assert_eq!(money(b"-92233720368547758.08"), Ok(i64::MIN));
+        for other in ["", "-", "$", ".5", "92233720368547758.08", "$-1", "1.2.3", "+1", "(1)", "1 ", "1e3", ",1", "--1", "1.2,3"] {
+            assert_eq!(money(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_money_reads_back(cents: i64) {
+            let sign = if cents < 0 { "-" } else { "" };
+            let (whole, fraction) = (cents.unsigned_abs() / 100, cents.unsigned_abs() % 100);
+            prop_assert_eq!(money(format!("{sign}{whole}.{fraction:02}").as_bytes()), Ok(cents));
+        }
+
+        #[test]
+        fn any_log_position_reads_back(position: u64) {
+            prop_assert_eq!(pg_lsn(format!("{:X}/{:X}", position >> 32, position as u32).as_bytes()), Ok(position));
         }
     }
 }

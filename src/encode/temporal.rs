@@ -8,8 +8,8 @@ pub const DATE_EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 pub const TIMESTAMP_EPOCH_MICROS: i64 = DATE_EPOCH_DAYS as i64 * DAY_MICROS;
 
-const SECOND_MICROS: i64 = 1_000_000;
-const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
+pub(super) const SECOND_MICROS: i64 = 1_000_000;
+pub(super) const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
 /// `MIN_TIMESTAMP`: 4714-11-24 00:00:00 BC.
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 /// `END_TIMESTAMP`: 294277-01-01, exclusive.
@@ -58,6 +58,18 @@ pub(super) fn time(raw: &[u8]) -> Result<i64, FieldError> {
     }
 }
 
+/// Microseconds since midnight, then seconds west of Greenwich. Without a zone it would be the session's, on this day.
+pub(super) fn timetz(raw: &[u8]) -> Result<[u8; 12], FieldError> {
+    // What is out of range here is the server's business too: which of its codes comes first depends on the zone.
+    let (micros, zone) = take_time(trim(raw)).map_err(|_| FieldError::NotMine)?;
+    // UTC in letters is left out: from PostgreSQL 18 on, the session's zone may have an abbreviation of that name.
+    let east = plain_offset_micros(zone.strip_prefix(b" ").unwrap_or(zone))? / SECOND_MICROS;
+    let mut wire = [0; 12];
+    wire[..8].copy_from_slice(&micros.to_be_bytes());
+    wire[8..].copy_from_slice(&(-east as i32).to_be_bytes());
+    Ok(wire)
+}
+
 /// Microseconds from 2000-01-01 00:00.
 pub(super) fn timestamp(raw: &[u8]) -> Result<i64, FieldError> {
     match take_timestamp(raw)? {
@@ -71,7 +83,7 @@ pub(super) fn timestamp(raw: &[u8]) -> Result<i64, FieldError> {
 pub(super) fn timestamptz(raw: &[u8], dialect: Dialect) -> Result<i64, FieldError> {
     match take_timestamp(raw)? {
         Moment::At(micros, []) if dialect.time_zone_is_utc => check_timestamp_micros(micros),
-        Moment::At(micros, zone) => check_timestamp_micros(micros - offset_micros(zone)?),
+        Moment::At(micros, zone) => check_timestamp_micros(micros - offset_micros(zone, dialect)?),
         Moment::Never(micros) => Ok(micros),
     }
 }
@@ -197,15 +209,20 @@ fn take_fraction(text: &[u8]) -> Result<(i64, &[u8]), FieldError> {
     }
 }
 
-/// `Z`, `UTC`, or `±HH[[:]MM[:SS]]`; what to subtract to get to UTC.
+/// `UTC` or a plain offset; what to subtract to get to UTC. From PostgreSQL 18 on the session's zone may give the word another meaning.
 #[inline]
-fn offset_micros(zone: &[u8]) -> Result<i64, FieldError> {
-    let zone = match zone {
-        [b' ', rest @ ..] => rest,
-        _ => zone,
-    };
+fn offset_micros(zone: &[u8], dialect: Dialect) -> Result<i64, FieldError> {
+    match zone.strip_prefix(b" ").unwrap_or(zone) {
+        b"UTC" | b"utc" if dialect.time_zone_is_utc => Ok(0),
+        zone => plain_offset_micros(zone),
+    }
+}
+
+/// `Z` or `±HH[[:]MM[:SS]]`.
+#[inline]
+fn plain_offset_micros(zone: &[u8]) -> Result<i64, FieldError> {
     let (sign, rest) = match zone {
-        b"Z" | b"z" | b"UTC" | b"utc" => return Ok(0),
+        b"Z" | b"z" => return Ok(0),
         [b'+', rest @ ..] => (1, rest),
         [b'-', rest @ ..] => (-1, rest),
         _ => return Err(FieldError::NotMine),
@@ -271,12 +288,30 @@ fn days_from_civil(year: u32, month: u32, day: u32) -> i32 {
     days - 730_425
 }
 
+/// The other way: year (0 is 1 BC), month and day of a number of days from 2000-01-01.
+pub(super) fn civil(days: i64) -> (i64, i64, i64) {
+    const ERA_DAYS: i64 = 146_097;
+    let days = days + 730_425;
+    let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const UTC: Dialect = Dialect { time_zone_is_utc: true };
-    const ELSEWHERE: Dialect = Dialect { time_zone_is_utc: false };
+    const UTC: Dialect = Dialect {
+        server_version: 150_000,
+        time_zone_is_utc: true,
+        money_is_plain: true,
+        array_nulls: true,
+    };
+    const ELSEWHERE: Dialect = Dialect { time_zone_is_utc: false, ..UTC };
 
     #[test]
     fn dates_count_from_the_year_2000() {
@@ -319,5 +354,17 @@ mod tests {
         assert_eq!(timestamptz(b"2024-02-29 12:00:00", ELSEWHERE), Err(FieldError::NotMine));
         assert_eq!(timestamptz(b"2024-02-29 12:00:00 Europe/Berlin", UTC), Err(FieldError::NotMine));
         assert_eq!(timestamp(b"2024-02-29 12:00:00+02"), Err(FieldError::NotMine));
+    }
+
+    #[test]
+    fn a_time_with_zone_keeps_its_zone() {
+        let wire = |micros: i64, west: i32| Ok([&micros.to_be_bytes()[..], &west.to_be_bytes()].concat().try_into().unwrap());
+        assert_eq!(timetz(b"04:05:06.5-08:00"), wire(14_706_500_000, 8 * 3600));
+        assert_eq!(timetz(b" 04:05+05:30 "), wire(14_700_000_000, -19_800));
+        assert_eq!(timetz(b"24:00:00Z"), wire(DAY_MICROS, 0));
+        assert_eq!(timetz(b"23:59:59 +15:59:59"), wire(86_399_000_000, -57_599));
+        for other in ["04:05:06", "25:00+02", "04:05:06 PST", "04:05 UTC", "04:05 Asia/Tokyo", "04:05+16", "2024-01-01 04:05+02"] {
+            assert_eq!(timetz(other.as_bytes()), Err(FieldError::NotMine), "{other}");
+        }
     }
 }

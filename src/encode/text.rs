@@ -103,6 +103,25 @@ fn bytea_escape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), FieldError> {
     }
 }
 
+/// `namein`: what does not fit `NAMEDATALEN` is cut off after the last whole character, of which the server's own encoding knows the
+/// bytes.
+pub(super) fn name(raw: &[u8]) -> Result<&[u8], FieldError> {
+    const MAX: usize = 63;
+    match raw.get(..MAX) {
+        Some(kept) if raw.is_ascii() => Ok(kept),
+        Some(_) if raw.len() > MAX => Err(FieldError::NotMine),
+        _ => Ok(raw),
+    }
+}
+
+/// `enum_in` and `enum_recv` take the same text: one of the labels.
+pub(super) fn label(raw: &[u8], labels: &[Box<str>]) -> Result<(), FieldError> {
+    if labels.iter().any(|label| label.as_bytes() == raw) {
+        return Ok(());
+    }
+    Err(FieldError::refused("22P02", "invalid input value for enum"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +153,26 @@ mod tests {
         assert_eq!(check_text(b"ab\xffc").map_err(|e| e.0), Err(2));
         assert_eq!(check_text(b"abc\0").map_err(|e| e.0), Err(3));
         assert_eq!(check_text("ä".as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        for kept in [&b"short"[..], &[b'x'; 63], "€".repeat(21).as_bytes()] {
+            assert_eq!(name(kept), Ok(kept));
+        }
+        assert_eq!(name(&[b'x'; 64]), Ok(&[b'x'; 63][..]));
+        assert_eq!(name("€".repeat(22).as_bytes()), Err(FieldError::NotMine));
+    }
+
+    #[test]
+    fn labels_are_known_to_the_letter() {
+        let labels = [Box::from("sad"), Box::from("Öde")];
+        assert_eq!(label("Öde".as_bytes(), &labels), Ok(()));
+        for bad in ["", "SAD", "sad ", "sa"] {
+            assert!(
+                matches!(label(bad.as_bytes(), &labels), Err(FieldError::Refused { sqlstate: "22P02", .. })),
+                "{bad}"
+            );
+        }
     }
 }

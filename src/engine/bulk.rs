@@ -30,6 +30,8 @@ struct Inner {
     settings: config::Bulk,
     slots: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
+    /// for questions about tables, one at a time, so that they cost no more than one connection
+    asking: Arc<Semaphore>,
 }
 
 /// A server process, told apart from a later one with the same pid by its start.
@@ -47,6 +49,15 @@ struct Session {
     client: Client,
     io: JoinHandle<()>,
     backend: Backend,
+}
+
+/// Settings that a load asks for because they change what its text means; the session's own otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// `TimeZone`
+    pub time_zone: Option<String>,
+    /// `DateStyle`
+    pub date_style: Option<String>,
 }
 
 /// The right to run one load.
@@ -73,12 +84,8 @@ impl Bulk {
             slots: Arc::new(Semaphore::new(settings.slots)),
             settings,
             idle: Mutex::default(),
+            asking: Arc::new(Semaphore::new(1)),
         })))
-    }
-
-    /// `SET LOCAL lock_timeout` of a load.
-    pub fn lock_timeout(&self) -> Duration {
-        self.0.settings.lock_timeout
     }
 
     /// How long the target database may take to answer what a load has to know before it begins.
@@ -91,11 +98,23 @@ impl Bulk {
     /// # Errors
     /// [`SlotError::Saturated`] when none came free.
     pub async fn slot(&self) -> Result<Slot, SlotError> {
-        let acquire = Arc::clone(&self.0.slots).acquire_owned();
-        match tokio::time::timeout(self.0.settings.slot_wait, acquire).await {
-            Ok(Ok(permit)) => Ok(Slot(permit)),
-            _ => Err(SlotError::Saturated { slots: self.0.settings.slots }),
-        }
+        let permit = self.permit(&self.0.slots).await;
+        permit.map(Slot).ok_or(SlotError::Saturated { slots: self.0.settings.slots })
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let acquire = Arc::clone(of).acquire_owned();
+        tokio::time::timeout(self.0.settings.slot_wait, acquire).await.ok()?.ok()
+    }
+
+    /// A connection for questions about tables, beside the slots, so that an answer does not wait for loads.
+    ///
+    /// # Errors
+    /// [`SlotError::Saturated`] when others ask for long, or the database cannot be reached.
+    pub async fn connect_to_ask(&self) -> Result<Connection, SlotError> {
+        let permit = self.permit(&self.0.asking).await.ok_or(SlotError::Saturated { slots: 1 })?;
+        let session = self.open().await.map_err(SlotError::Database)?;
+        Ok(self.connection(session, Some(Slot(permit))))
     }
 
     /// Opens a connection for the holder of a slot, or takes one that an earlier load left behind in good order.
@@ -174,7 +193,39 @@ impl Connection {
         self.session.as_ref().expect("a live connection").backend
     }
 
-    /// Gives the connection back, after a commit or where nothing was begun, for the next load.
+    /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
+    /// local to it, so that the next load starts afresh.
+    ///
+    /// # Errors
+    /// 22023 for a setting that the server does not know.
+    pub async fn begin(&self, reading: &Reading) -> Result<(), DatabaseError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+             SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL lock_timeout = {}; \
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+              WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
+            self.engine.0.settings.lock_timeout.as_millis(),
+        );
+        self.client().batch_execute(&begin).await?;
+        for (name, value) in [("TimeZone", &reading.time_zone), ("DateStyle", &reading.date_style)] {
+            if let Some(value) = value {
+                let set = "SELECT pg_catalog.set_config($1, $2, true)";
+                self.client().query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction without a trace and gives the connection back: only the request was wrong.
+    pub async fn roll_back(self) {
+        let rolled_back = tokio::time::timeout(PING_TIMEOUT, self.client().batch_execute("ROLLBACK")).await;
+        if matches!(rolled_back, Ok(Ok(()))) {
+            self.release();
+        }
+    }
+
+    /// Gives the connection back for the next load, when no transaction is open.
     pub fn release(mut self) {
         if let Some(session) = self.session.take()
             && self.slot.is_some()
@@ -199,6 +250,24 @@ impl Connection {
             )
             .await?;
         Ok(rows.is_empty())
+    }
+}
+
+impl Connection {
+    /// Text in one of the server's encodings, as UTF-8: with the server's own conversion, which is also that of `COPY … (ENCODING …)`.
+    ///
+    /// # Errors
+    /// 22021 and 22P05: these bytes are no such text. Anything else: they could not be converted at all.
+    pub async fn convert_from(&self, bytes: &[u8], encoding: &str) -> Result<String, DatabaseError> {
+        let row = self
+            .client()
+            .query_typed_one("SELECT pg_catalog.convert_from($1, $2)", &[(&bytes, Type::BYTEA), (&encoding, Type::NAME)])
+            .await?;
+        row.try_get(0).map_err(|_| DatabaseError {
+            sqlstate: Some("0A000".to_owned()),
+            message: format!("the database does not convert from {encoding} to UTF-8: its own encoding is SQL_ASCII"),
+            ..DatabaseError::default()
+        })
     }
 }
 

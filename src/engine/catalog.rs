@@ -4,7 +4,8 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::quote_identifier;
-use crate::encode::{Dialect, Kind};
+use super::types::types;
+use crate::encode::{Dialect, Kind, Shape, Types};
 use crate::error::{DatabaseError, TableError};
 
 /// What no load may write: the system's tables, and our own.
@@ -39,17 +40,57 @@ pub struct Column {
     pub type_name: String,
     /// how it is encoded; `None` for a type without a binary encoder
     pub kind: Option<Kind>,
+    /// how its literals are put together, where it goes as text
+    pub shape: Shape,
     /// declared NOT NULL
     pub not_null: bool,
     /// `GENERATED ALWAYS AS (…) STORED`: nobody may write it
     pub generated: bool,
     /// gets a value by itself when none is given: a default, an identity, a domain's default
     pub has_default: bool,
+    /// takes NULL: neither the column nor its domain is NOT NULL
+    pub nullable: bool,
+    /// the default, as an SQL expression
+    pub default: Option<String>,
+    /// `ALWAYS` or `BY DEFAULT`; COPY takes a value for either
+    pub identity: Option<String>,
     type_oid: u32,
     typmod: i32,
 }
 
 impl Table {
+    /// A table that is on no server, for what reads bodies without one.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_columns(columns: &[(&str, Option<Kind>)]) -> Table {
+        let column = |(name, kind): &(&str, Option<Kind>)| Column {
+            name: (*name).to_owned(),
+            type_name: format!("{kind:?}"),
+            kind: kind.clone(),
+            shape: kind.as_ref().map_or(Shape::Opaque, Shape::of_kind),
+            not_null: false,
+            generated: false,
+            has_default: false,
+            nullable: true,
+            default: None,
+            identity: None,
+            type_oid: 0,
+            typmod: -1,
+        };
+        Table {
+            oid: 0,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: columns.iter().map(column).collect(),
+            null_is_final: true,
+            dialect: Dialect {
+                server_version: 170_000,
+                time_zone_is_utc: true,
+                money_is_plain: true,
+                array_nulls: true,
+            },
+        }
+    }
+
     /// `schema.name`, for people and for the jobs' metadata.
     pub fn display_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
@@ -103,8 +144,11 @@ pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableEr
                     pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
                     pg_catalog.row_security_active(c.oid), \
                     c.relkind = 'p' OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 7 = 7), \
+                    pg_catalog.pg_is_in_recovery(), \
+                    pg_catalog.current_setting('server_version_num')::int4, \
                     upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
-                    pg_catalog.pg_is_in_recovery() \
+                    pg_catalog.current_setting('lc_monetary') ~ '^(C|POSIX|C\\.(UTF-8|utf8)|en_US(\\.(UTF-8|utf8))?)$', \
+                    pg_catalog.current_setting('array_nulls')::bool \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
             &[(&oid, Type::OID)],
         )
@@ -127,7 +171,12 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
         name: get_text(1)?,
         columns: Vec::new(),
         null_is_final: !get_flag(5)?,
-        dialect: Dialect { time_zone_is_utc: get_flag(6)? },
+        dialect: Dialect {
+            server_version: row.try_get::<_, i32>(7).map_err(DatabaseError::from)?.unsigned_abs(),
+            time_zone_is_utc: get_flag(8)?,
+            money_is_plain: get_flag(9)?,
+            array_nulls: get_flag(10)?,
+        },
     };
     let shown = table.display_name();
     if is_reserved(&table.schema, &table.name) {
@@ -146,7 +195,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
             format!("row-level security is active on {shown} for the service's role, and PostgreSQL refuses COPY FROM on such tables");
         return Err(TableError::Unsupported(reason));
     }
-    if get_flag(7)? {
+    if get_flag(6)? {
         let reason = "the target database is a standby and takes no writes".to_owned();
         return Err(TableError::Unsupported(reason));
     }
@@ -154,27 +203,36 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
 }
 
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, DatabaseError> {
+    let types = types(client, oid).await?;
     let rows = client
         .query_typed(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, a.attnotnull, \
-                    a.attgenerated <> '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL \
+                    a.attgenerated <> '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
+                    NOT (a.attnotnull OR t.typnotnull), \
+                    CASE WHEN a.attgenerated = '' THEN coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault) END, \
+                    CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END \
              FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[(&oid, Type::OID)],
         )
         .await?;
-    rows.iter().map(|row| Ok(column(row)?)).collect()
+    rows.iter().map(|row| Ok(column(row, &types)?)).collect()
 }
 
-fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
+fn column(row: &Row, types: &Types) -> Result<Column, tokio_postgres::Error> {
     let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
     Ok(Column {
         name: row.try_get(0)?,
         type_name: row.try_get(1)?,
-        kind: Kind::from_type(type_oid, typmod),
+        kind: Kind::resolve(type_oid, typmod, types),
+        shape: Shape::of(type_oid, typmod, types),
         not_null: row.try_get(4)?,
         generated: row.try_get(5)?,
         has_default: row.try_get(6)?,
+        nullable: row.try_get(7)?,
+        default: row.try_get(8)?,
+        identity: row.try_get(9)?,
         type_oid,
         typmod,
     })

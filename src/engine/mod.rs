@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod embedded;
 pub mod migrate;
 pub mod oltp;
+mod types;
 
 use std::error::Error as _;
 use std::str::FromStr;

@@ -8,6 +8,7 @@ mod openapi;
 mod options;
 mod problem;
 mod serve;
+mod tables;
 mod upload;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub fn routes() -> Vec<Route> {
     let route = |path, methods, handlers| Route { path, methods, handlers };
     vec![
         route("/v1/tables/{table}/loads", &["post"], post(loads::create)),
+        route("/v1/tables/{table}", &["get"], get(tables::show)),
         route("/v1/jobs", &["get"], get(jobs::list)),
         route("/v1/jobs/{id}", &["get"], get(jobs::show)),
         route("/v1/jobs/{id}/cancel", &["post"], post(jobs::cancel)),

@@ -8,19 +8,39 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::problem::Problem;
 use crate::config::Limits;
+use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
-use crate::ingest::{Format, Segments, csv};
+use crate::ingest::csv::{self, Columns, Syntax};
+use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
 use crate::jobs::Request;
 
 /// What `Accept-Post` (W3C LDP) says.
-const ACCEPTED: &str = "text/csv, application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file";
+const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
+                        application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, application/vnd.apache.parquet";
 
 /// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
 const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
 
-/// Formats, by the value of `format=` and by media type.
-const FORMATS: [(&str, &str); 3] =
-    [("csv", "text/csv"), ("arrow-stream", "application/vnd.apache.arrow.stream"), ("arrow-file", "application/vnd.apache.arrow.file")];
+/// Formats: the value of `format=`, and the media types.
+const FORMATS: [(&str, &[&str]); 6] = [
+    ("csv", &["text/csv"]),
+    ("text", &["text/tab-separated-values"]),
+    // None of the three is registered; all are in use.
+    ("ndjson", &["application/x-ndjson", "application/jsonl", "application/ndjson"]),
+    ("arrow-stream", &["application/vnd.apache.arrow.stream"]),
+    ("arrow-file", &["application/vnd.apache.arrow.file"]),
+    ("parquet", &["application/vnd.apache.parquet"]),
+];
+
+/// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
+const CODINGS: [(&str, Coding); 5] =
+    [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("zstd", Coding::Zstd), ("lz4", Coding::Lz4), ("br", Coding::Brotli)];
+
+/// How many codings a body may have on top of each other: each takes memory of its own.
+const CODINGS_MAX: usize = 4;
+
+/// What `Accept-Encoding` says (RFC 7694).
+const ACCEPTED_CODINGS: &str = "gzip, zstd, lz4, br, identity";
 
 /// Query parameters, each taken out once.
 pub(super) struct Query(BTreeMap<String, String>);
@@ -59,24 +79,42 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 /// Reads everything that a load's request says about itself.
 pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
+    let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
     let format = match format_name(query.take("format"), &media)? {
-        "csv" => Format::Csv(csv_options(&mut query, &media)?),
+        "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
+        "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
+        "ndjson" => Format::Ndjson(ndjson::Options { columns: names(&mut query)? }),
         "arrow-stream" => Format::Arrow(Container::Stream),
+        "parquet" => Format::Parquet(parquet_options(&mut query, headers, limits)?),
         _ => Format::Arrow(Container::File),
+    };
+    let encoding = match format {
+        Format::Csv(_) | Format::Ndjson(_) => encoding(query.take("encoding"), &media)?,
+        Format::Arrow(_) | Format::Parquet(_) if encoding(None, &media)? == Encoding::Utf8 => Encoding::Utf8,
+        Format::Arrow(_) | Format::Parquet(_) => return Err(invalid("the format has no charset: its text is UTF-8")),
     };
     let segments = match query.take("segments").as_deref() {
         None | Some("adaptive") => Segments::Adaptive,
         Some("one") => Segments::One,
         Some(_) => return Err(invalid("segments is adaptive or one")),
     };
+    let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     query.finish(match format {
-        Format::Csv(_) => "format, columns, header, delimiter, quote, escape, null, segments, timeout",
-        Format::Arrow(_) => "format, segments, timeout (an Arrow schema names its own columns)",
+        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
+            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, timeout"
+        }
+        Format::Csv(_) => {
+            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, timezone, datestyle, \
+             segments, timeout"
+        }
+        Format::Ndjson(_) => "format, columns, encoding, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
+        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
+        Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, segments, timeout })
+    Ok(Request { table, format, codings, encoding, segments, reading, timeout })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -92,29 +130,45 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
         let detail = format!("the transfer coding {coding:?} is not supported: send chunked");
         return Err(Problem::bad_request("unsupported-header", detail));
     }
-    if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
-        && !encoding.eq_ignore_ascii_case("identity")
-    {
-        let detail = format!("Content-Encoding: {encoding} is not supported by this version: send the body uncompressed");
-        let problem = Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-content-encoding",
-            "Unsupported Content-Encoding",
-            detail,
-        );
-        let identity = HeaderValue::from_static("identity");
-        return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
-    }
+    check_length(headers, limits.body_bytes_max, "--body-bytes-max")
+}
+
+/// A body that says how large it is need not come to be refused.
+fn check_length(headers: &HeaderMap, limit: u64, flag: &str) -> Result<(), Problem> {
     let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
     match declared {
-        Some(bytes) if bytes > limits.body_bytes_max => {
-            let limit = limits.body_bytes_max;
-            let detail = format!("the body has {bytes} bytes, and the limit is {limit}");
+        Some(bytes) if bytes > limit => {
+            let detail = format!("the body has {bytes} bytes, and the limit is {limit} ({flag})");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             Err(Problem::new(status, "body-too-large", "Over a limit", detail))
         }
         _ => Ok(()),
     }
+}
+
+/// `Content-Encoding`: a list, in one header or several, in the order in which the codings were applied (RFC 9110, 8.4).
+fn content_codings(headers: &HeaderMap) -> Result<Vec<Coding>, Problem> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let names = value.to_str().map_err(|_| unreadable(&header::CONTENT_ENCODING))?;
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        for name in names.filter(|name| !name.eq_ignore_ascii_case("identity")) {
+            let coding = CODINGS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            let (_, coding) = coding.ok_or_else(|| unsupported_coding(format!("Content-Encoding: {name} is not supported")))?;
+            codings.push(*coding);
+        }
+    }
+    if codings.len() > CODINGS_MAX {
+        let count = codings.len();
+        return Err(unsupported_coding(format!("{count} content codings are more than {CODINGS_MAX}")));
+    }
+    Ok(codings)
+}
+
+fn unsupported_coding(detail: String) -> Problem {
+    let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Content-Encoding");
+    Problem::new(status, "unsupported-content-encoding", title, detail)
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS))
 }
 
 /// A header that may be given once. Two of them, and one reader would believe the one and the next the other.
@@ -134,12 +188,13 @@ fn unreadable(name: &HeaderName) -> Problem {
 /// `Content-Type`, with the two parameters of `text/csv` (RFC 4180, RFC 7111).
 struct MediaType {
     essence: Option<String>,
+    charset: Option<String>,
     header: Option<String>,
 }
 
 impl MediaType {
     fn of(headers: &HeaderMap) -> Result<MediaType, Problem> {
-        let mut media = MediaType { essence: None, header: None };
+        let mut media = MediaType { essence: None, charset: None, header: None };
         let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
             return Ok(media);
         };
@@ -153,14 +208,10 @@ impl MediaType {
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim_matches('"').to_ascii_lowercase();
-            match (name.to_ascii_lowercase().as_str(), value.as_str()) {
-                ("charset", "utf-8" | "utf8" | "us-ascii") => {}
-                ("charset", other) => {
-                    let detail = format!("charset {other:?} is not supported: send UTF-8");
-                    return Err(unsupported(detail));
-                }
-                ("header", _) => media.header = Some(value),
-                (other, _) => {
+            match name.to_ascii_lowercase().as_str() {
+                "charset" => media.charset = Some(value),
+                "header" => media.header = Some(value),
+                other => {
                     return Err(unsupported(format!("unknown parameter {other:?} in Content-Type")));
                 }
             }
@@ -173,7 +224,7 @@ fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str
     let by_option = match &option {
         Some(name) => {
             let found = FORMATS.iter().find(|(known, _)| known == name);
-            let found = found.ok_or_else(|| invalid("format is csv, arrow-stream or arrow-file"))?;
+            let found = found.ok_or_else(|| invalid(format!("format is one of {}", FORMATS.map(|(name, _)| name).join(", "))))?;
             Some(found.0)
         }
         None => None,
@@ -183,7 +234,7 @@ fn format_name(option: Option<String>, media: &MediaType) -> Result<&'static str
             by_option.ok_or_else(|| unsupported("say what the body is: Content-Type: text/csv, say, or format=csv"))
         }
         Some(essence) => {
-            let by_type = FORMATS.iter().find(|(_, known)| *known == essence);
+            let by_type = FORMATS.iter().find(|(_, known)| known.contains(&essence));
             let (by_type, _) = by_type.ok_or_else(|| unsupported(format!("{essence} is not a format of loads; send one of {ACCEPTED}")))?;
             match by_option {
                 Some(name) if name != *by_type => Err(invalid(format!("format={name} contradicts Content-Type: {essence}"))),
@@ -199,29 +250,74 @@ fn unsupported(detail: impl Into<String>) -> Problem {
         .with_header(HeaderName::from_static("accept-post"), HeaderValue::from_static(ACCEPTED))
 }
 
-fn csv_options(query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {
-    let default = csv::Options::default();
+/// `encoding=`, for which `charset` in Content-Type is another way of saying it.
+fn encoding(option: Option<String>, media: &MediaType) -> Result<Encoding, Problem> {
+    let named = |name: &String| {
+        let unknown = || {
+            invalid(format!(
+                "the encoding {name:?} is not known: PostgreSQL's names are, and UTF-16, UTF-16LE, UTF-16BE"
+            ))
+        };
+        Encoding::from_name(name).ok_or_else(unknown)
+    };
+    let option = option.as_ref().map(named).transpose()?;
+    let charset = media.charset.as_ref().map(named).transpose()?;
+    match (option, charset) {
+        (Some(option), Some(charset)) if option != charset => Err(invalid("encoding= contradicts the charset of Content-Type")),
+        (option, charset) => Ok(option.or(charset).unwrap_or(Encoding::Utf8)),
+    }
+}
+
+fn csv_options(syntax: Syntax, query: &mut Query, media: &MediaType) -> Result<csv::Options, Problem> {
+    let default = csv::Options::new(syntax);
     let header = match (query.take("header"), media.header.clone()) {
         (Some(option), Some(parameter)) if option != parameter => {
             return Err(invalid("header= contradicts the header parameter of Content-Type"));
         }
         (option, parameter) => option.or(parameter),
     };
-    let quote = byte(query, "quote")?.unwrap_or(default.quote);
-    let options = csv::Options {
+    let mut options = csv::Options {
         header: match header.as_deref() {
             None | Some("present") => true,
             Some("absent") => false,
             Some(_) => return Err(invalid("header is present or absent")),
         },
         delimiter: byte(query, "delimiter")?.unwrap_or(default.delimiter),
-        quote,
-        escape: byte(query, "escape")?.unwrap_or(quote),
-        null: query.take("null").unwrap_or(default.null),
-        columns: query.take("columns").map(|names| names.split(',').map(str::to_owned).collect()),
+        null: query.take("null").unwrap_or(default.null.clone()),
+        columns: names(query)?,
+        ..default
     };
+    if syntax == Syntax::Csv {
+        options.quote = byte(query, "quote")?.unwrap_or(options.quote);
+        options.escape = byte(query, "escape")?.unwrap_or(options.quote);
+        options.force_null = some_columns(query.take("force_null"));
+        options.force_not_null = some_columns(query.take("force_not_null"));
+    }
     check_csv(&options)?;
     Ok(options)
+}
+
+/// The value of `columns=`.
+fn names(query: &mut Query) -> Result<Option<Vec<String>>, Problem> {
+    let names: Option<Vec<String>> = query.take("columns").map(|names| names.split(',').map(str::to_owned).collect());
+    match names {
+        Some(names) if names.iter().any(String::is_empty) => Err(invalid("columns is a list of names: a,b,c")),
+        names => Ok(names),
+    }
+}
+
+/// `*`, or a list of names.
+fn some_columns(option: Option<String>) -> Columns {
+    match option.as_deref() {
+        None => Columns::None,
+        Some("*") => Columns::All,
+        Some(names) => Columns::Named(names.split(',').map(str::to_owned).collect()),
+    }
+}
+
+fn parquet_options(query: &mut Query, headers: &HeaderMap, limits: &Limits) -> Result<parquet::Options, Problem> {
+    check_length(headers, limits.spool.bytes_max, "--spool-bytes-max")?;
+    Ok(parquet::Options { columns: names(query)? })
 }
 
 /// `ProcessCopyOptions` in PostgreSQL's `src/backend/commands/copy.c`.
@@ -230,14 +326,16 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
     if options.delimiter == options.quote {
         return Err(invalid("delimiter and quote must be different"));
     }
+    if options.syntax == Syntax::Text && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&options.delimiter) {
+        return Err(invalid(
+            "in the text format the delimiter cannot be a backslash, a dot, a lower-case letter or a digit",
+        ));
+    }
     if null.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Err(invalid("null cannot hold a newline or a carriage return"));
     }
-    if null.contains(&options.delimiter) || null.contains(&options.quote) {
+    if null.contains(&options.delimiter) || options.syntax == Syntax::Csv && null.contains(&options.quote) {
         return Err(invalid("null cannot hold the delimiter or the quote"));
-    }
-    if options.columns.as_ref().is_some_and(|names| names.iter().any(String::is_empty)) {
-        return Err(invalid("columns is a list of names: a,b,c"));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, Stop, TableError};
+use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
 use crate::jobs::{Describe, Failure};
 
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -163,6 +163,7 @@ fn from_table(error: TableError) -> Problem {
         TableError::Forbidden(_) => Problem::new(StatusCode::FORBIDDEN, "table-forbidden", "No privilege", detail),
         TableError::Unsupported(_) => refused("unsupported-table", detail),
         TableError::Misfit(misfits) => misfit(&misfits, detail),
+        TableError::Setting(_) => Problem::bad_request("invalid-option", detail),
         TableError::Database(error) => from_database(&error),
     }
 }
@@ -172,6 +173,7 @@ fn from_load(error: &LoadError) -> Problem {
     match error {
         LoadError::Body(error) => from_body(error),
         LoadError::Data(error) => from_data(error),
+        LoadError::Spool(error) => from_spool(error),
         LoadError::Database(error) => from_database(error),
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
@@ -200,11 +202,33 @@ fn from_data(error: &DataError) -> Problem {
     let detail = error.to_string();
     match error {
         DataError::Row(row) => from_row(row),
-        DataError::Malformed { code, position, .. } => refused(code, detail).at(position),
+        DataError::Malformed { code, position, sqlstate, .. } => {
+            let mut problem = refused(code, detail).at(position);
+            problem.sqlstate = sqlstate.map(str::to_owned);
+            problem
+        }
         DataError::Misfit(misfits) => misfit(misfits, detail),
         DataError::TooLarge { position, .. } => too_large("record-too-large", detail).at(position),
+        DataError::OverLimit { code, .. } => too_large(code, detail),
+        DataError::Conversion(error) => from_database(error),
         DataError::Empty => refused("empty-body", "the body is empty: there is nothing to load"),
         DataError::NoRows => refused("no-rows", "the body holds no rows: there is nothing to load"),
+    }
+}
+
+fn from_spool(error: &SpoolError) -> Problem {
+    let detail = format!("{error}; nothing was loaded");
+    match error {
+        SpoolError::TooLarge { .. } => too_large("body-too-large", detail),
+        SpoolError::Full(_) => {
+            let title = "The service's disk is full";
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "spool-full", title, detail)
+        }
+        SpoolError::Failed(_) => {
+            tracing::error!(%error, "spool directory");
+            let title = "The service's disk failed";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "spool-failed", title, detail)
+        }
     }
 }
 
@@ -265,6 +289,10 @@ fn from_database(error: &DatabaseError) -> Problem {
         ("" | "08" | "28" | "3D" | "40" | "53" | "57" | "25", _) => {
             tracing::warn!(%error, sqlstate = code, "target database");
             Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; nothing was loaded"))
+        }
+        // An extension's input function may use any code (PostGIS: XX000). While it read a value, the value is what is wrong.
+        _ if error.position.column.is_some() && (error.position.line.is_some() || error.position.row.is_some()) => {
+            refused("bad-row", detail)
         }
         _ => {
             tracing::error!(%error, sqlstate = code, "target database");

@@ -1,5 +1,7 @@
-//! Stage *copy*: chunks into `COPY … FROM STDIN (FORMAT binary)`, segment by segment, in the load's one transaction.
+//! Stage *copy*: chunks into `COPY … FROM STDIN`, segment by segment, in the load's one transaction. Nearly all rows go in the binary
+//! format; those that only the server's own parser can judge go in the text format, in a segment of their own and in their place.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use tokio_postgres::{CopyInSink, Statement};
 use super::meter::Meter;
 use super::queue::{Item, Receiver};
 use super::rows::Feed;
-use super::segment::{Chunk, RowIndex};
+use super::segment::{Chunk, Form, RowIndex};
 use crate::encode::{HEADER, TRAILER};
 use crate::engine::bulk::Connection;
 use crate::engine::catalog::{self, Table};
@@ -27,6 +29,9 @@ const SEGMENT_BYTES_MAX: usize = 256 << 20;
 /// What the index of one segment may take. A single COPY may be endless; rows beyond that are named by their number only.
 const INDEX_BYTES_MAX: usize = 16 << 20;
 
+/// How many different COPY statements a load keeps prepared.
+const STATEMENTS_MAX: usize = 32;
+
 /// How a load is cut into COPY statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segments {
@@ -36,21 +41,12 @@ pub enum Segments {
     One,
 }
 
-/// Opens the load's transaction and holds that the table is still the one that the load was accepted for: a lock that every later
-/// ALTER TABLE has to wait for, and then a second look.
-pub(super) async fn begin(connection: &Connection, table: &Table, lock_timeout: Duration) -> Result<(), LoadError> {
+/// Locks the table against every later ALTER TABLE and holds, by a second look, that it is still the one that the load was accepted
+/// for.
+pub(super) async fn lock(connection: &Connection, table: &Table) -> Result<(), LoadError> {
     let client = connection.client();
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-         SET LOCAL lock_timeout = {}; \
-         SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-          WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; \
-         LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
-        lock_timeout.as_millis(),
-        table.quoted_name(),
-    );
-    client.batch_execute(&begin).await.map_err(DatabaseError::from)?;
+    let lock = format!("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", table.quoted_name());
+    client.batch_execute(&lock).await.map_err(DatabaseError::from)?;
     match catalog::look_up(client, table.oid).await {
         Ok(Some(now)) if now == *table => Ok(()),
         Err(TableError::Database(error)) => Err(error.into()),
@@ -66,10 +62,16 @@ pub(super) async fn run(
     segments: Segments,
     meter: &Meter,
 ) -> Result<Option<u64>, LoadError> {
-    let client = connection.client();
-    let mut statement: Option<Statement> = None;
-    let mut segment: Option<Segment> = None;
-    let mut rows = 0;
+    let mut copies = Copies {
+        connection,
+        table,
+        segments,
+        meter,
+        columns: Vec::new(),
+        statements: HashMap::new(),
+        open: None,
+        rows: 0,
+    };
     loop {
         let Ok(item) = chunks.recv().await else {
             return Ok(None);
@@ -77,42 +79,91 @@ pub(super) async fn run(
         let working_since = Instant::now();
         match item {
             Item::Value(Feed::Columns(columns)) => {
-                let sql = copy_statement(table, &columns);
-                statement = Some(client.prepare(&sql).await.map_err(DatabaseError::from)?);
+                copies.close().await?;
+                copies.columns = columns;
             }
-            Item::Value(Feed::Rows(chunk)) => {
-                let mut current = match (segment.take(), &statement) {
-                    (Some(current), _) => current,
-                    (None, Some(statement)) => Segment::open(connection, statement).await?,
-                    (None, None) => return Err(LoadError::Internal("rows before columns".into())),
-                };
-                current.send(chunk, table).await?;
-                if segments == Segments::Adaptive && current.is_due() {
-                    rows += current.finish(table, meter).await?;
-                } else {
-                    segment = Some(current);
-                }
+            Item::Value(Feed::Rows(chunk)) => copies.send(chunk).await?,
+            Item::Value(Feed::Refused(error)) => {
+                copies.close().await?;
+                return Err(error.into());
             }
             Item::End => {
-                if let Some(last) = segment.take() {
-                    rows += last.finish(table, meter).await?;
-                }
+                copies.close().await?;
                 meter.database.add_since(working_since);
-                return Ok(Some(rows));
+                return Ok(Some(copies.rows));
             }
         }
         meter.database.add_since(working_since);
     }
 }
 
-fn copy_statement(table: &Table, columns: &[usize]) -> String {
+/// The load's COPY statements, one after the other.
+struct Copies<'a> {
+    connection: &'a Connection,
+    table: &'a Table,
+    segments: Segments,
+    meter: &'a Meter,
+    columns: Vec<usize>,
+    /// the same few come again and again
+    statements: HashMap<(Vec<usize>, Form), Statement>,
+    open: Option<Segment>,
+    rows: u64,
+}
+
+impl Copies<'_> {
+    /// A chunk in another form than the one before needs a COPY of its own.
+    async fn send(&mut self, chunk: Chunk) -> Result<(), LoadError> {
+        if self.open.as_ref().is_some_and(|segment| segment.form != chunk.form) {
+            self.close().await?;
+        }
+        let mut segment = match self.open.take() {
+            Some(segment) => segment,
+            None => self.open(chunk.form).await?,
+        };
+        segment.send(chunk, self.table).await?;
+        let due = self.segments == Segments::Adaptive && segment.is_due();
+        self.open = Some(segment);
+        if due { self.close().await } else { Ok(()) }
+    }
+
+    async fn open(&mut self, form: Form) -> Result<Segment, LoadError> {
+        let key = (self.columns.clone(), form);
+        if !self.statements.contains_key(&key) {
+            // Each is a statement kept on the server.
+            if self.statements.len() == STATEMENTS_MAX {
+                self.statements.clear();
+            }
+            let sql = copy_statement(self.table, &self.columns, form);
+            let statement = self.connection.client().prepare(&sql).await.map_err(DatabaseError::from)?;
+            self.statements.insert(key.clone(), statement);
+        }
+        match self.statements.get(&key) {
+            Some(statement) => Segment::open(self.connection, statement, form).await,
+            None => Err(LoadError::Internal("a statement is missing".into())),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), LoadError> {
+        if let Some(segment) = self.open.take() {
+            self.rows += segment.finish(self.table, self.meter).await?;
+        }
+        Ok(())
+    }
+}
+
+fn copy_statement(table: &Table, columns: &[usize], form: Form) -> String {
     let columns: Vec<String> = columns.iter().map(|index| quote_identifier(&table.columns[*index].name)).collect();
     let (name, columns) = (table.quoted_name(), columns.join(", "));
-    format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)")
+    let format = match form {
+        Form::Binary => "binary",
+        Form::Text => "text",
+    };
+    format!("COPY {name} ({columns}) FROM STDIN (FORMAT {format})")
 }
 
 /// One COPY in progress.
 struct Segment {
+    form: Form,
     sink: Pin<Box<CopyInSink<Bytes>>>,
     indexes: Vec<RowIndex>,
     index_bytes: usize,
@@ -121,12 +172,20 @@ struct Segment {
 }
 
 impl Segment {
-    async fn open(connection: &Connection, statement: &Statement) -> Result<Segment, LoadError> {
+    async fn open(connection: &Connection, statement: &Statement, form: Form) -> Result<Segment, LoadError> {
         let sink = connection.client().copy_in(statement).await.map_err(DatabaseError::from)?;
         let mut sink = Box::pin(sink);
-        let header = Bytes::from_static(HEADER);
-        sink.feed(header).await.map_err(DatabaseError::from)?;
-        Ok(Segment { sink, indexes: Vec::new(), index_bytes: 0, bytes: 0, opened: Instant::now() })
+        if form == Form::Binary {
+            sink.feed(Bytes::from_static(HEADER)).await.map_err(DatabaseError::from)?;
+        }
+        Ok(Segment {
+            form,
+            sink,
+            indexes: Vec::new(),
+            index_bytes: 0,
+            bytes: 0,
+            opened: Instant::now(),
+        })
     }
 
     /// Here the pipeline waits for PostgreSQL.
@@ -145,9 +204,10 @@ impl Segment {
     }
 
     async fn finish(mut self, table: &Table, meter: &Meter) -> Result<u64, LoadError> {
-        let trailer = Bytes::from_static(TRAILER);
-        let fed = self.sink.feed(trailer).await;
-        fed.map_err(|error| self.explain(error.into(), table))?;
+        if self.form == Form::Binary {
+            let fed = self.sink.feed(Bytes::from_static(TRAILER)).await;
+            fed.map_err(|error| self.explain(error.into(), table))?;
+        }
         let finished = self.sink.as_mut().finish().await;
         let rows = finished.map_err(|error| self.explain(error.into(), table))?;
         meter.rows_copied.add(rows);

@@ -45,6 +45,8 @@ impl Clock {
 pub struct Meter {
     /// bytes of the body as they came
     pub bytes_received: Counter,
+    /// bytes of the body without its codings
+    pub bytes_decoded: Counter,
     /// rows encoded
     pub rows_received: Counter,
     /// rows that PostgreSQL has taken (not yet committed)

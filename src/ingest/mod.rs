@@ -1,23 +1,32 @@
 //! DATA PLANE: one load, from the first byte of its body to its commit. The stages, in their order; only this file knows it:
 //!
 //! ```text
-//!  body ──► queue ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
-//!  (async)  bytes     csv | arrow        bytes     (async)  one transaction
-//!                     (a thread of its own)
+//!  body ──► queue ──► decompress ──► transcode ──► parse + encode ──► queue ──► copy ──► ledger + COMMIT
+//!  (async)  bytes     gzip | zstd |  to UTF-8      csv | ndjson |     bytes     (async)  one transaction
+//!                     lz4 | br                     arrow | parquet (by way of the disk)
+//!                     └──────────── a thread of its own ────────────┘
 //! ```
 //!
 //! Backpressure is one sentence: when PostgreSQL is slow, the body is not polled. Both queues are bounded in bytes, so the memory of a
 //! load does not depend on the size of its body.
 
+#[cfg(any(test, fuzzing))]
+pub mod apart;
 pub mod arrow;
+mod aside;
+mod batch;
 mod body;
 pub mod commit;
 mod copy;
 pub mod csv;
+mod decompress;
 pub mod meter;
+pub mod ndjson;
+pub mod parquet;
 mod queue;
 mod rows;
 mod segment;
+mod transcode;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,11 +37,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::aside::Aside;
 pub use self::body::Frames;
 pub use self::copy::Segments;
+pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
+use self::transcode::Transcoder;
+pub use self::transcode::{ByteOrder, Charset, Encoding};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
@@ -41,19 +54,26 @@ use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
 /// What a body is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// `text/csv`
+    /// `text/csv`, `text/tab-separated-values`
     Csv(csv::Options),
+    /// `application/x-ndjson`
+    Ndjson(ndjson::Options),
     /// Arrow IPC
     Arrow(arrow::Container),
+    /// `application/vnd.apache.parquet`
+    Parquet(parquet::Options),
 }
 
 impl Format {
     /// The format's name in the jobs' metadata.
     pub fn name(&self) -> &'static str {
         match self {
+            Format::Csv(csv::Options { syntax: csv::Syntax::Text, .. }) => "text",
             Format::Csv(_) => "csv",
+            Format::Ndjson(_) => "ndjson",
             Format::Arrow(arrow::Container::Stream) => "arrow-stream",
             Format::Arrow(arrow::Container::File) => "arrow-file",
+            Format::Parquet(_) => "parquet",
         }
     }
 }
@@ -67,12 +87,18 @@ pub struct Load {
     pub table: Table,
     /// what of
     pub format: Format,
+    /// what was applied to the body, in this order
+    pub codings: Vec<Coding>,
+    /// what the text of it is encoded in
+    pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
     /// how long it may take
     pub timeout: Duration,
     /// its counters
     pub meter: Arc<Meter>,
+    /// where its body is kept if it has to be whole before it can be read
+    pub spools: parquet::Spools,
 }
 
 /// Stops a load from outside, and says who did.
@@ -108,7 +134,11 @@ pub trait Witness {
 /// All misfits.
 pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
     match format {
-        Format::Csv(csv::Options { columns: Some(columns), .. }) => rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit),
+        Format::Csv(csv::Options { columns: Some(columns), .. })
+        | Format::Ndjson(ndjson::Options { columns: Some(columns) })
+        | Format::Parquet(parquet::Options { columns: Some(columns) }) => {
+            rows::resolve(table, columns).map(|_| ()).map_err(TableError::Misfit)
+        }
         _ => Ok(()),
     }
 }
@@ -180,9 +210,9 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
     let meter = &*load.meter;
     let receive = body::receive(frames, body_in, bounds, meter);
-    let encode = encode_on_thread(load, body_out, chunks_in, limits);
+    let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
-        copy::begin(connection, &load.table, bulk.lock_timeout()).await?;
+        copy::lock(connection, &load.table).await?;
         copy::run(connection, &load.table, chunks_out, load.segments, meter).await
     };
     let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
@@ -190,36 +220,56 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
 }
 
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
-async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, limits: &Limits) -> Result<(), LoadError> {
+async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, bulk: &Bulk, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
-    let limits = limits.clone();
+    let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
+    let (encoding, bulk) = (load.encoding, bulk.clone());
+    // One COPY has one format, and only the text format takes every row.
+    let text_only = load.segments == Segments::One;
     let runtime = Handle::current();
+    // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
     let thread = tokio::task::spawn_blocking(move || {
+        let transcoder = match encoding {
+            Encoding::Utf8 => None,
+            Encoding::Foreign(charset) => {
+                let server = Aside::new(bulk, runtime.clone(), over);
+                Some(Transcoder::new(charset, limits.record_bytes_max, server))
+            }
+        };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        let result = encode(&table, format, body, &mut emit, &meter, &limits);
-        result.and_then(|()| {
-            let end = emit.chunks.blocking_send(&emit.runtime, Item::End, 0);
-            end.map_err(Halt::from)
-        })
+        let input = Input { body: decompress::Body::new(body, &codings, &limits), transcoder };
+        let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
+        encode(input, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
+        emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
     match thread.await {
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
         Ok(Err(Halt::Data(error))) => Err(error.into()),
+        Ok(Err(Halt::Spool(error))) => Err(error.into()),
         Err(panic) => Err(LoadError::Internal(panic.to_string())),
     }
 }
 
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    Ndjson(Box<ndjson::Decoder>),
     Arrow(Box<arrow::Decoder>),
+    Parquet(Box<parquet::Decoder>),
 }
 
 impl Decoder {
-    fn new(format: Format, limits: &Limits) -> Decoder {
+    fn new(format: Format, table: &Table, limits: &Limits, spools: &parquet::Spools) -> Decoder {
         match format {
             Format::Csv(options) => Decoder::Csv(Box::new(csv::Decoder::new(options, limits.record_bytes_max))),
+            Format::Ndjson(options) => Decoder::Ndjson(Box::new(ndjson::Decoder::new(&options, table, limits.record_bytes_max))),
             Format::Arrow(container) => {
                 Decoder::Arrow(Box::new(arrow::Decoder::new(container, limits.arrow_message_bytes_max, limits.record_bytes_max)))
+            }
+            Format::Parquet(options) => {
+                let decoder = parquet::Decoder::new(options, spools, limits.parquet_memory_bytes_max, limits.record_bytes_max);
+                Decoder::Parquet(Box::new(decoder))
             }
         }
     }
@@ -227,47 +277,83 @@ impl Decoder {
     fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.push(bytes, rows),
+            Decoder::Ndjson(decoder) => decoder.push(bytes, rows),
             Decoder::Arrow(decoder) => decoder.push(bytes, rows),
+            Decoder::Parquet(decoder) => decoder.push(bytes),
         }
     }
 
     fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
+            Decoder::Ndjson(decoder) => decoder.finish(rows),
             Decoder::Arrow(decoder) => decoder.finish(rows),
+            Decoder::Parquet(decoder) => decoder.finish(rows),
         }
     }
 }
 
-/// The loop of the encoding thread.
-fn encode(
-    table: &Table,
-    format: Format,
-    mut body: Receiver<Bytes>,
-    emit: &mut ChunkQueue,
-    meter: &Meter,
-    limits: &Limits,
-) -> Result<(), Halt> {
-    let mut decoder = Decoder::new(format, limits);
-    let mut rows = Rows::new(table, meter, emit);
+/// The body on its way to its decoder.
+struct Input {
+    body: decompress::Body,
+    /// for text that is not UTF-8
+    transcoder: Option<Transcoder>,
+}
+
+impl Input {
+    /// How long this has waited for the client, and for the server's conversions.
+    fn waited(&self) -> Duration {
+        self.body.waited() + self.transcoder.as_ref().map_or(Duration::ZERO, Transcoder::waited)
+    }
+
+    /// Hands on the next bytes; false at the body's proper end.
+    fn next(&mut self, decoder: &mut Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<bool, Halt> {
+        let Some(bytes) = self.body.next()? else {
+            return Ok(false);
+        };
+        meter.bytes_decoded.add(bytes.len() as u64);
+        match &mut self.transcoder {
+            None => decoder.push(bytes, rows)?,
+            Some(transcoder) => transcoder.push(bytes, &mut |text| decoder.push(text, rows))?,
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self, mut decoder: Decoder, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.finish(&mut |text| decoder.push(text, rows))?;
+        }
+        decoder.finish(rows)
+    }
+}
+
+/// The work of the encoding thread. Once rows are on their way, a bad body is reported behind them: the server may refuse one that came
+/// before.
+fn encode(input: Input, decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
+    match decode(input, decoder, rows, meter) {
+        Err(Halt::Data(error)) if rows.count() > 0 => rows.end_refused(error),
+        result => result,
+    }
+}
+
+fn decode(mut input: Input, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &Meter) -> Result<(), Halt> {
     loop {
-        match body.blocking_recv()? {
-            Item::Value(bytes) => {
-                let working_since = Instant::now();
-                let waited = rows.waited();
-                decoder.push(&bytes, &mut rows)?;
-                let waited = rows.waited() - waited;
-                meter.encode.add(working_since.elapsed().saturating_sub(waited));
-            }
-            Item::End if meter.bytes_received.get() == 0 => return Err(DataError::Empty.into()),
-            Item::End => {
-                decoder.finish(&mut rows)?;
-                return if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) };
-            }
+        let (working_since, waited) = (Instant::now(), input.waited() + rows.waited());
+        let more = input.next(&mut decoder, rows, meter)?;
+        let waited = input.waited() + rows.waited() - waited;
+        meter.encode.add(working_since.elapsed().saturating_sub(waited));
+        if !more {
+            break;
         }
     }
+    if meter.bytes_decoded.get() == 0 {
+        return Err(DataError::Empty.into());
+    }
+    let (working_since, waited) = (Instant::now(), rows.waited());
+    input.finish(decoder, rows)?;
+    meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
+    if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
-
 /// The way out of the encoding thread.
 struct ChunkQueue {
     chunks: Sender<Feed>,
@@ -285,5 +371,9 @@ impl Emit for ChunkQueue {
 
     fn waited(&self) -> Duration {
         self.waited
+    }
+
+    fn is_closed(&self) -> bool {
+        self.chunks.is_closed()
     }
 }

@@ -55,6 +55,11 @@ impl<T> Sender<T> {
         self.items.send((item, permit)).map_err(|_| Closed)
     }
 
+    /// The receiver is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
+
     /// [`send`](Self::send) from a thread that may block.
     pub(super) fn blocking_send(&self, runtime: &Handle, item: Item<T>, bytes: usize) -> Result<(), Closed> {
         runtime.block_on(self.send(item, bytes))

@@ -6,14 +6,20 @@ use bytes::Bytes;
 
 use super::meter::Meter;
 use super::queue::Closed;
-use super::segment::{Chunk, Origin, RowIndex};
-use crate::encode::{Dialect, FieldError, Kind, RowWriter};
+use super::segment::{Chunk, Form, Origin, RowIndex};
+use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter};
 use crate::engine::catalog::{Column, Table};
-use crate::error::{DataError, Position, RowError};
+use crate::error::{DataError, Position, RowError, SpoolError};
 
 /// A chunk is sent on when it has grown to this size: large enough that the driver passes it on uncopied and a system call is rare,
 /// small enough that PostgreSQL never waits long for it.
 const CHUNK_BYTES: usize = 192 << 10;
+
+/// After a row that is not ours, this much goes to the server as text before our encoders are asked again …
+const TEXT_STRETCH_BYTES: usize = 64 << 10;
+/// … and each time that they have not kept going for this long since, four times as much: two COPY statements for every odd row would
+/// cost more than reading all rows as text does.
+const BINARY_RUN_BYTES: usize = 8 << 20;
 
 /// How much of a bad value is shown.
 const SHOWN_VALUE_CHARS: usize = 200;
@@ -29,6 +35,8 @@ pub(super) const FIELDS_MAX: usize = 1600;
 pub(super) enum Halt {
     /// the body is bad
     Data(DataError),
+    /// the body cannot be kept on disk
+    Spool(SpoolError),
     /// a later stage is gone
     Closed,
 }
@@ -36,6 +44,12 @@ pub(super) enum Halt {
 impl From<DataError> for Halt {
     fn from(error: DataError) -> Halt {
         Halt::Data(error)
+    }
+}
+
+impl From<SpoolError> for Halt {
+    fn from(error: SpoolError) -> Halt {
+        Halt::Spool(error)
     }
 }
 
@@ -54,10 +68,12 @@ impl From<Closed> for Halt {
 /// What the encoding stage sends on.
 #[derive(Debug)]
 pub(super) enum Feed {
-    /// first of all: the target's columns, by their index, in the order of the fields
+    /// the target's columns, by their index, in the order of the fields of the rows that follow
     Columns(Vec<usize>),
     /// rows
     Rows(Chunk),
+    /// the body is bad after all those rows; should the server refuse one of them, that one came first
+    Refused(DataError),
 }
 
 /// Where chunks go.
@@ -66,14 +82,20 @@ pub(super) trait Emit {
 
     /// How long `emit` has had to wait so far.
     fn waited(&self) -> Duration;
+
+    /// A later stage is gone, and `emit` would say so.
+    fn is_closed(&self) -> bool;
 }
 
 /// One column of the load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     /// its index in the table
     pub(super) index: usize,
-    pub(super) kind: Kind,
+    /// `None`: only the server knows how to read it
+    pub(super) kind: Option<Kind>,
+    /// how a literal for it is put together
+    pub(super) shape: Shape,
     /// a NULL is an error here and now
     pub(super) refuse_null: bool,
 }
@@ -82,19 +104,48 @@ pub(super) struct Target {
 pub(super) struct Rows<'a> {
     pub(super) table: &'a Table,
     pub(super) targets: Vec<Target>,
+    /// what is being written now; rows go into the writer of that name
+    form: Form,
     pub(super) writer: RowWriter,
+    pub(super) text: TextWriter,
+    stretch: Stretch,
     index: RowIndex,
     meter: &'a Meter,
     emit: &'a mut dyn Emit,
     count: u64,
 }
 
+/// How long rows go on as text.
+#[derive(Debug)]
+struct Stretch {
+    /// until the end of the load
+    endless: bool,
+    /// for as long as there is a column that only the server can read
+    unknown: bool,
+    /// text still to be written before binary is tried again
+    left: usize,
+    /// how long the stretch was, for the next one
+    length: usize,
+    /// binary written since
+    binary_run: usize,
+}
+
+impl Stretch {
+    fn is_over(&self) -> bool {
+        self.left == 0 && !self.endless && !self.unknown
+    }
+}
+
 impl<'a> Rows<'a> {
-    pub(super) fn new(table: &'a Table, meter: &'a Meter, emit: &'a mut dyn Emit) -> Rows<'a> {
+    /// With `text_only`, the server reads all rows itself.
+    pub(super) fn new(table: &'a Table, text_only: bool, meter: &'a Meter, emit: &'a mut dyn Emit) -> Rows<'a> {
         Rows {
             table,
             targets: Vec::new(),
+            form: Form::Binary,
             writer: RowWriter::new(0, 0),
+            text: TextWriter::default(),
+            stretch: Stretch { endless: text_only, unknown: false, left: 0, length: 0, binary_run: 0 },
             index: RowIndex::default(),
             meter,
             emit,
@@ -106,9 +157,19 @@ impl<'a> Rows<'a> {
         self.table.dialect
     }
 
+    /// The load is a single COPY: its columns can be fixed only once.
+    pub(super) fn one_copy(&self) -> bool {
+        self.stretch.endless
+    }
+
     /// How long the rows have had to wait for the next stage so far.
     pub(super) fn waited(&self) -> Duration {
         self.emit.waited()
+    }
+
+    /// Ends long work that emits nothing when nobody waits for it any more.
+    pub(super) fn check_open(&self) -> Result<(), Halt> {
+        if self.emit.is_closed() { Err(Halt::Closed) } else { Ok(()) }
     }
 
     /// Rows finished so far.
@@ -116,12 +177,40 @@ impl<'a> Rows<'a> {
         self.count
     }
 
-    /// Fixes the load's columns, by the names that the body gives; every misfit is listed at once.
+    /// Fixes the columns of the rows that follow, by the names that the body gives; every misfit is listed at once.
     pub(super) fn begin(&mut self, names: &[String]) -> Result<(), Halt> {
-        self.targets = resolve(self.table, names).map_err(DataError::Misfit)?;
+        self.begin_targets(resolve(self.table, names).map_err(DataError::Misfit)?)
+    }
+
+    /// Fixes the columns of the rows that follow.
+    pub(super) fn begin_targets(&mut self, targets: Vec<Target>) -> Result<(), Halt> {
+        self.flush()?;
+        self.targets = targets;
         self.writer = RowWriter::new(self.targets.len() as u16, CHUNK_BYTES + CHUNK_BYTES / 8);
-        let columns = self.targets.iter().map(|target| target.index).collect();
-        self.emit.emit(Feed::Columns(columns), 0)?;
+        self.stretch.unknown = self.targets.iter().any(|target| target.kind.is_none());
+        self.form = if self.stretch.is_over() { Form::Binary } else { Form::Text };
+        let columns: Vec<usize> = self.targets.iter().map(|target| target.index).collect();
+        let bytes = size_of_val(columns.as_slice());
+        self.emit.emit(Feed::Columns(columns), bytes)?;
+        Ok(())
+    }
+
+    /// The form in which the next row is to be written.
+    #[inline]
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// A field of the row that was begun last is not ours: the row is taken back, to be written as text.
+    #[cold]
+    pub(super) fn turn_to_text(&mut self) -> Result<(), Halt> {
+        self.writer.abandon();
+        self.flush()?;
+        self.form = Form::Text;
+        let Stretch { length, binary_run, .. } = self.stretch;
+        let kept_going = length == 0 || binary_run >= BINARY_RUN_BYTES;
+        let length = if kept_going { TEXT_STRETCH_BYTES } else { length.saturating_mul(4) };
+        self.stretch = Stretch { left: length, length, binary_run: 0, ..self.stretch };
         Ok(())
     }
 
@@ -130,39 +219,66 @@ impl<'a> Rows<'a> {
     pub(super) fn finish_row(&mut self, origin: Origin) -> Result<(), Halt> {
         self.index.push(origin);
         self.count += 1;
-        if self.writer.len() >= CHUNK_BYTES {
+        if self.form == Form::Text {
+            return self.finish_text_row();
+        }
+        self.writer.end();
+        if self.writer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn finish_text_row(&mut self) -> Result<(), Halt> {
+        self.stretch.left = self.stretch.left.saturating_sub(self.text.end());
+        let used_up = self.stretch.is_over();
+        if used_up || self.text.len() >= CHUNK_BYTES {
             self.flush()?;
+        }
+        if used_up {
+            self.form = Form::Binary;
         }
         Ok(())
     }
 
     /// Sends on what there is.
     pub(super) fn flush(&mut self) -> Result<(), Halt> {
-        if self.writer.is_empty() {
-            return Ok(());
+        let mut data = match self.form {
+            Form::Binary if self.writer.is_empty() => return Ok(()),
+            Form::Text if self.text.is_empty() => return Ok(()),
+            Form::Binary => {
+                self.stretch.binary_run = self.stretch.binary_run.saturating_add(self.writer.len());
+                self.writer.take()
+            }
+            Form::Text => self.text.take(),
+        };
+        // A chunk that was cut short must not hold the room of a whole one while it waits.
+        if data.len() < data.capacity() / 8 {
+            data.shrink_to_fit();
         }
         let mut index = std::mem::take(&mut self.index);
         index.shrink();
-        let chunk = Chunk { data: Bytes::from(self.writer.take()), index };
+        let chunk = Chunk { form: self.form, data: Bytes::from(data), index };
         self.meter.rows_received.add(chunk.index.rows());
         let bytes = chunk.data.len() + chunk.index.memory_bytes();
         self.emit.emit(Feed::Rows(chunk), bytes)?;
         Ok(())
     }
 
+    /// Sends on what there is, and then why there is no more.
+    pub(super) fn end_refused(&mut self, error: DataError) -> Result<(), Halt> {
+        self.writer.abandon();
+        self.text.abandon();
+        self.flush()?;
+        self.emit.emit(Feed::Refused(error), 0)?;
+        Ok(())
+    }
+
     /// Says what is wrong with one field, in the words of the table.
     #[cold]
-    pub(super) fn refuse(&self, target: Target, origin: Origin, value: Option<String>, error: FieldError) -> Halt {
+    pub(super) fn refuse(&self, target: &Target, origin: Origin, value: Option<String>, error: FieldError) -> Halt {
         let column = &self.table.columns[target.index];
         let (sqlstate, reason) = match error {
             FieldError::Refused { sqlstate, reason } => (sqlstate, reason),
-            FieldError::NotMine => {
-                let reason = format!(
-                    "this form of {} is not supported: write numbers in decimal, dates and times as in ISO 8601",
-                    column.type_name
-                );
-                ("0A000", reason.into())
-            }
+            // Whoever writes rows turns to text then; here it is a defect of ours.
+            FieldError::NotMine => ("XX000", "the value was left to nobody".into()),
         };
         let mut position = Position::from(origin);
         position.column = Some(column.name.clone());
@@ -178,7 +294,7 @@ impl<'a> Rows<'a> {
 
     /// A NULL for a column that takes none.
     #[cold]
-    pub(super) fn refuse_null(&self, target: Target, origin: Origin) -> Halt {
+    pub(super) fn refuse_null(&self, target: &Target, origin: Origin) -> Halt {
         let column = &self.table.columns[target.index].name;
         let reason = format!("null value in column \"{column}\" violates not-null constraint");
         self.refuse(target, origin, None, FieldError::refused("23502", reason))
@@ -190,6 +306,19 @@ pub(super) fn shorten(value: &str) -> String {
     match value.char_indices().nth(SHOWN_VALUE_CHARS) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
+    }
+}
+
+/// What a body that is not text probably is, by how it begins.
+pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x1F, 0x8B, ..] => "; it looks like gzip: send Content-Encoding: gzip",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd: send Content-Encoding: zstd",
+        [0x04, 0x22, 0x4D, 0x18, ..] => "; it looks like lz4: send Content-Encoding: lz4",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16: say encoding=UTF-16",
+        [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
+        [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet: application/vnd.apache.parquet",
+        _ => "",
     }
 }
 
@@ -250,7 +379,10 @@ pub(super) fn target(table: &Table, name: &str) -> Result<Target, String> {
     if column.generated {
         return Err(format!("column \"{quoted}\" is generated, and takes no values"));
     }
-    let unsupported = || format!("column \"{quoted}\" is of type {}, which is not supported", column.type_name);
-    let kind = column.kind.ok_or_else(unsupported)?;
-    Ok(Target { index, kind, refuse_null: column.not_null && table.null_is_final })
+    Ok(Target {
+        index,
+        kind: column.kind.clone(),
+        shape: column.shape.clone(),
+        refuse_null: column.not_null && table.null_is_final,
+    })
 }

@@ -5,9 +5,19 @@ use bytes::Bytes;
 
 use crate::error::Position;
 
-/// A run of whole rows in binary COPY format, ready to be sent.
+/// The COPY format that rows are sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// encoded here
+    Binary,
+    /// for the server's own parser, which knows what ours does not
+    Text,
+}
+
+/// A run of whole rows in one COPY format, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Chunk {
+    pub(super) form: Form,
     pub(super) data: Bytes,
     pub(super) index: RowIndex,
 }

@@ -12,13 +12,14 @@ use super::progress::{Registry, Running};
 use super::store::{Counts, Filter, Store};
 use super::{Job, State};
 use crate::config::Limits;
-use crate::engine::bulk::{Bulk, Connection, Slot};
+use crate::engine::bulk::{Bulk, Connection, Reading, Slot};
 use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
-use crate::ingest::{self, Format, Frames, Load, Segments, Stopper, Witness};
+use crate::ingest::parquet::Spools;
+use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
 const MODE: &str = "append";
@@ -33,8 +34,14 @@ pub struct Request {
     pub table: String,
     /// what the body is written in
     pub format: Format,
+    /// what was applied to it, in this order
+    pub codings: Vec<Coding>,
+    /// what its text is encoded in
+    pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
+    /// how its text is to be read
+    pub reading: Reading,
     /// how long it may take; the service's own limit otherwise
     pub timeout: Option<Duration>,
 }
@@ -78,6 +85,7 @@ pub struct Conductor {
     pub(super) bulk: Bulk,
     pub(super) running: Registry,
     limits: Arc<Limits>,
+    spools: Spools,
 }
 
 /// A load that was accepted: its job is on record and its body may be asked for.
@@ -102,6 +110,7 @@ impl Conductor {
             store: Store::new(oltp, target),
             bulk,
             running: Registry::new(),
+            spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
         })
     }
@@ -144,9 +153,12 @@ impl Conductor {
                 job,
                 table,
                 format: request.format,
+                codings: request.codings,
+                encoding: request.encoding,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
                 meter,
+                spools: self.spools.clone(),
             },
             connection,
             running,
@@ -157,25 +169,38 @@ impl Conductor {
     async fn find_table(&self, slot: Slot, request: &Request) -> Result<(Connection, Table), Failure> {
         let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
         let look_up = async {
+            connection.begin(&request.reading).await.map_err(TableError::from_setting)?;
             let table = catalog::find(connection.client(), &request.table).await?;
             ingest::check_columns(&table, &request.format)?;
             Ok(table)
         };
-        let within = self.bulk.answer_timeout();
-        let table = tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
-            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
-            Err(DatabaseError { message, ..DatabaseError::default() }.into())
-        });
-        match table {
+        match self.in_time(look_up).await {
             Ok(table) => Ok((connection, table)),
             Err(error) => {
-                // Only the request was wrong: the connection is as good as before.
-                if !matches!(error, TableError::Database(_)) {
-                    connection.release();
+                // Only the request was wrong: the connection is as good as before. (A refused setting has ended its transaction.)
+                if !matches!(error, TableError::Database(_) | TableError::Setting(_)) {
+                    connection.roll_back().await;
                 }
                 Err(error.into())
             }
         }
+    }
+
+    /// A table as the target database has it now.
+    ///
+    /// # Errors
+    /// [`Failure::Slot`] or [`Failure::Table`].
+    pub async fn table(&self, name: &str) -> Result<Table, Failure> {
+        let connection = self.bulk.connect_to_ask().await?;
+        Ok(self.in_time(catalog::find(connection.client(), name)).await?)
+    }
+
+    async fn in_time(&self, look_up: impl Future<Output = Result<Table, TableError>>) -> Result<Table, TableError> {
+        let within = self.bulk.answer_timeout();
+        tokio::time::timeout(within, look_up).await.unwrap_or_else(|_| {
+            let message = format!("PostgreSQL did not say within {} s what the table is", within.as_secs());
+            Err(DatabaseError { message, ..DatabaseError::default() }.into())
+        })
     }
 
     /// Runs an accepted load to its final state. It must be let run to its end: dropped, it leaves the job to recovery.

@@ -28,6 +28,7 @@ impl Running {
             rows_received: meter.rows_received.get(),
             rows_loaded: meter.rows_copied.get(),
             bytes_received: meter.bytes_received.get(),
+            bytes_decoded: meter.bytes_decoded.get(),
             timings: Timings {
                 queue: meter.queue.millis(),
                 client_wait: meter.client_wait.millis(),
@@ -95,7 +96,7 @@ impl Registry {
         let counts = running.counts();
         job.rows_received = counts.rows_received;
         job.bytes_received = counts.bytes_received;
-        job.bytes_decoded = counts.bytes_received;
+        job.bytes_decoded = counts.bytes_decoded;
         job.timings_ms = counts.timings;
         // Copied is not committed: until then nothing is loaded.
         debug_assert!(job.state != State::Committed);

@@ -42,6 +42,7 @@ pub(super) struct Counts {
     pub(super) rows_received: u64,
     pub(super) rows_loaded: u64,
     pub(super) bytes_received: u64,
+    pub(super) bytes_decoded: u64,
     pub(super) timings: Timings,
 }
 
@@ -157,12 +158,12 @@ impl Store {
         let sql = format!(
             "UPDATE pgsluice.jobs SET state = $3, reason = $4, error = $5, finished_at = clock_timestamp(), \
                 rows_received = greatest(rows_received, $6), rows_loaded = $7, \
-                bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $8), \
-                timings_ms = CASE WHEN $9::jsonb ->> 'total' = '0' THEN timings_ms ELSE $9 END \
+                bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $9), \
+                timings_ms = CASE WHEN $10::jsonb ->> 'total' = '0' THEN timings_ms ELSE $10 END \
              WHERE id = $1 AND state = ANY ($2) RETURNING {COLUMNS}"
         );
         let rows_loaded = if state == State::Committed { counts.rows_loaded } else { 0 };
-        let params: [Param<'_>; 9] = [
+        let params: [Param<'_>; 10] = [
             (&id, Type::UUID),
             (&from, Type::TEXT_ARRAY),
             (&state.name(), Type::TEXT),
@@ -171,6 +172,7 @@ impl Store {
             (&(counts.rows_received as i64), Type::INT8),
             (&(rows_loaded as i64), Type::INT8),
             (&(counts.bytes_received as i64), Type::INT8),
+            (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
         ];
         one(&self.oltp.query(&sql, &params).await?)
@@ -178,14 +180,15 @@ impl Store {
 
     /// Writes down how far a running load is, for whoever asks another instance.
     pub(super) async fn report(&self, id: Uuid, counts: Counts) -> Result<(), DatabaseError> {
-        let params: [Param<'_>; 4] = [
+        let params: [Param<'_>; 5] = [
             (&id, Type::UUID),
             (&(counts.rows_received as i64), Type::INT8),
             (&(counts.bytes_received as i64), Type::INT8),
+            (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
         ];
         self.run(
-            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $3, timings_ms = $4 \
+            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $4, timings_ms = $5 \
              WHERE id = $1 AND state = 'running'",
             &params,
         )

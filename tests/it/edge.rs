@@ -60,14 +60,8 @@ async fn unknown_and_doubled_options_are_refused() {
 #[tokio::test]
 async fn media_types() {
     let world = world().await;
-    for media in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/json",
-        "text/csv; charset=latin1",
-        "text/csv; x=y",
-    ] {
+    for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json", "text/csv; x=y"]
+    {
         let answer = world.load("t", media, "id\n1\n").await;
         answer.problem(415, "unsupported-media-type");
         assert!(answer.headers["accept-post"].to_str().unwrap().contains("text/csv"));
@@ -77,8 +71,6 @@ async fn media_types() {
     let typed = world.http.post(world.url("/v1/tables/t/loads?format=csv")).body("id\n1\n").send().await.unwrap();
     assert_eq!(typed.status(), 201);
     world.load("t", "Text/CSV; charset=\"UTF-8\"; header=absent", "2,b\n").await.committed(1);
-    let zipped = world.post("t", "text/csv").header("Content-Encoding", "gzip").body("x").send().await.unwrap();
-    assert_eq!((zipped.status().as_u16(), zipped.headers()["accept-encoding"].to_str().unwrap()), (415, "identity"));
     for (name, value) in [("Idempotency-Key", "\"k\""), ("Content-Digest", "sha-256=:x:")] {
         let answer = world.post("t", "text/csv").header(name, value).body("id\n1\n").send().await.unwrap();
         crate::support::Answer::of(answer).await.problem(400, "unsupported-header");
@@ -91,7 +83,6 @@ async fn headers_that_can_be_read_in_two_ways() {
     let address = world.service.address();
     for extra in [
         "Content-Type: text/csv\r\nContent-Type: text/csv\r\nContent-Length: 5\r\n",
-        "Content-Type: text/csv\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n",
         "Content-Type: text/csv\r\nContent-Range: bytes 0-4/10\r\nContent-Length: 5\r\n",
         "Content-Type: text/csv\r\nTransfer-Encoding: gzip, chunked\r\n",
     ] {

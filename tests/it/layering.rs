@@ -26,6 +26,7 @@ const CRATES: [(&str, &[&str]); 4] = [
             "jobs/",
             "engine/",
             "ingest/mod.rs",
+            "ingest/aside.rs",
             "ingest/queue.rs",
             "ingest/body.rs",
             "ingest/copy.rs",
@@ -35,7 +36,7 @@ const CRATES: [(&str, &[&str]); 4] = [
 ];
 
 /// Stages of the pipeline: none names another. `queue`, `meter`, `segment` and `rows` are what they pass on.
-const STAGES: [&str; 5] = ["body", "csv", "arrow", "copy", "commit"];
+const STAGES: [&str; 9] = ["body", "decompress", "transcode", "csv", "ndjson", "arrow", "parquet", "copy", "commit"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

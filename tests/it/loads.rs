@@ -1,14 +1,5 @@
 //! A good body is loaded, whole, and its job says so.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
-};
-use arrow::datatypes::Int8Type;
-
-use crate::support::arrow::{FILE, STREAM, file, stream};
 use crate::support::{World, run};
 
 #[tokio::test]
@@ -98,46 +89,6 @@ async fn partitions_triggers_and_names_that_need_quoting() {
     assert_eq!(world.db.count("filled WHERE a = 7").await, 1);
 }
 
-fn sample() -> RecordBatch {
-    let dictionary: DictionaryArray<Int8Type> = [Some("red"), None, Some("red")].into_iter().collect();
-    let column = |name: &str, array: ArrayRef| (name.to_owned(), array, true);
-    RecordBatch::try_from_iter_with_nullable([
-        column("i4", Arc::new(Int64Array::from(vec![Some(1), None, Some(-2_147_483_648)]))),
-        column("f8", Arc::new(Float64Array::from(vec![0.1, f64::NEG_INFINITY, -0.0]))),
-        column("num", Arc::new(Decimal128Array::from(vec![12_345, -1, 0]).with_precision_and_scale(15, 2).unwrap())),
-        column("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1]))),
-        column("day", Arc::new(Date32Array::from(vec![0, 19_000, -1]))),
-        column("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1, -1]).with_timezone("Europe/Berlin"))),
-        column("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
-        column("color", Arc::new(dictionary)),
-        column(
-            "raw",
-            Arc::new(FixedSizeBinaryArray::try_from_iter([[0u8; 3], [255; 3], [7; 3]].into_iter()).unwrap()),
-        ),
-        column("js", Arc::new(StringArray::from(vec!["{\"a\": 1}", "[]", "null"]))),
-        column("small", Arc::new(Int32Array::from(vec![1, 2, 3]))),
-    ])
-    .unwrap()
-}
-
-#[tokio::test]
-async fn arrow_streams_and_files_of_several_batches() {
-    let world = World::new().await;
-    let columns = "i4 int, f8 float8, num numeric(15,2), big numeric, day date, at timestamptz, flag bool, color varchar(3), raw bytea, js jsonb, small float8";
-    world.db.sql(&format!("CREATE TABLE s ({columns}); CREATE TABLE f ({columns})")).await;
-    let batches = [sample(), sample().slice(1, 0), sample().slice(1, 2)];
-    world.load("s", STREAM, stream(&batches)).await.committed(5);
-    world.load("f", FILE, file(&batches)).await.committed(5);
-    assert_eq!(world.db.count("(TABLE s EXCEPT ALL TABLE f) x").await, 0);
-    let first =
-        "SELECT format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', i4, f8, num, big, day, at AT TIME ZONE 'UTC', flag, color, raw, js) FROM f LIMIT 1";
-    assert_eq!(
-        world.db.texts(first).await[0].as_deref(),
-        Some("1|0.1|123.45|18446744073709551615|1970-01-01|1970-01-01 00:00:00|t|red|\\x000000|{\"a\": 1}")
-    );
-    assert_eq!(world.db.count("s WHERE i4 IS NULL AND color IS NULL AND f8 = '-infinity'").await, 2);
-}
-
 #[tokio::test]
 async fn psql_sees_the_rows_and_the_ledger_has_the_load() {
     let world = World::new().await;
@@ -147,4 +98,49 @@ async fn psql_sees_the_rows_and_the_ledger_has_the_load() {
     let ledger = format!("SELECT rows FROM pgsluice.ledger WHERE job_id = '{id}'");
     let mut psql = std::process::Command::new("psql");
     assert_eq!(run(psql.args(["-XAtqc", &ledger, &world.db.url])).trim(), "3");
+}
+
+#[tokio::test]
+async fn the_text_format_of_copy() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a int, b text, c date)").await;
+    let body = "1\ttab\\tbackslash\\\\newline\\\nx\\x41\\102\\303\\244\t2024-01-01\n2\t\\N\tJan 2, 2024\n3\t\t\\N\n\\.\n";
+    world.load("t?header=absent", "text/tab-separated-values", body).await.committed(3);
+    let rows = world.db.texts("SELECT format('%s|%s|%s', a, coalesce(b, 'NULL'), c) FROM t ORDER BY a").await;
+    let expected = ["1|tab\tbackslash\\newline\nxABä|2024-01-01", "2|NULL|2024-01-02", "3||"];
+    assert_eq!(rows, expected.map(|row| Some(row.to_owned())));
+    // What COPY writes, it reads.
+    world.db.sql("CREATE TABLE copied (LIKE t)").await;
+    let copied = world.db.client.copy_out("COPY t TO STDOUT (DELIMITER '|', NULL 'null')").await.unwrap();
+    let pieces: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(copied).await.unwrap();
+    let options = "copied?format=text&delimiter=%7C&null=null&columns=a,b,c&header=absent";
+    world.load(options, "application/octet-stream", pieces.concat()).await.committed(3);
+    assert_eq!(world.db.count("(SELECT * FROM t EXCEPT ALL SELECT * FROM copied) x").await, 0);
+    world.load("t", "text/tab-separated-values", "b\ta\nx\t5\n").await.committed(1);
+}
+
+#[tokio::test]
+async fn null_strings_in_and_out_of_quotes() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (a text, b text, c text, d text)").await;
+    let body = "a,b,c,d\n\"\",\"\",\"\",\"\"\n,,,\n";
+    let shown = "SELECT format('%s%s%s%s', coalesce(a, 'N'), coalesce(b, 'N'), coalesce(c, 'N'), coalesce(d, 'N')) FROM t";
+    let cases = [
+        ("", ["", "NNNN"]),
+        ("force_null=a,b&force_not_null=b,c", ["NN", "NN"]),
+        ("force_null=*", ["NNNN", "NNNN"]),
+        ("force_not_null=*", ["", ""]),
+    ];
+    for (options, expected) in cases {
+        world.load_csv(&format!("t?{options}"), body).await.committed(2);
+        assert_eq!(world.db.texts(shown).await, expected.map(|row| Some(row.to_owned())), "{options}");
+        world.db.sql("TRUNCATE t").await;
+    }
+    let answer = world.load_csv("t?force_null=a,nope", body).await;
+    assert!(
+        answer.problem(422, "columns-mismatch")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("force_null names \"nope\"")
+    );
 }

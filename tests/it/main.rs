@@ -2,16 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arrow;
+mod arrow_messages;
 mod bad_input;
 mod cancel;
+mod charsets;
 mod clients;
 mod copy_equivalence;
 mod crash;
 mod edge;
 mod embedded;
+mod encodings;
+mod hostile;
 mod jobs;
 mod layering;
 mod loads;
+mod ndjson;
+mod ndjson_equivalence;
 mod openapi;
+mod parquet;
+mod parquet_hostile;
 mod slow;
 mod support;
+mod tables;
+mod text_segments;

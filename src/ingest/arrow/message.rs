@@ -1,7 +1,7 @@
 //! Cuts an Arrow IPC body into messages, each within its limit before a byte of it is kept.
 
 use arrow::buffer::{Buffer, MutableBuffer};
-use arrow::ipc::{RecordBatch, root_as_footer, root_as_message};
+use arrow::ipc::{Footer, MessageHeader, RecordBatch, root_as_footer, root_as_message};
 
 use crate::error::{DataError, Position};
 
@@ -57,8 +57,8 @@ enum State {
     Ended,
 }
 
-/// Where a record batch stands in a file, as the footer has it.
-type Block = (i64, i32, i64);
+/// Where messages stand in a file, as the footer has it: offset, length of the head, length of the body.
+type Blocks = Vec<(i64, i32, i64)>;
 
 #[derive(Debug)]
 pub(super) struct Framer {
@@ -71,7 +71,8 @@ pub(super) struct Framer {
     limit: usize,
     offset: u64,
     message_offset: u64,
-    batches: Vec<Block>,
+    batches: Blocks,
+    dictionaries: Blocks,
 }
 
 impl Framer {
@@ -89,12 +90,8 @@ impl Framer {
             offset: 0,
             message_offset: 0,
             batches: Vec::new(),
+            dictionaries: Vec::new(),
         }
-    }
-
-    /// Where the message that is being read begins.
-    pub(super) fn message_offset(&self) -> u64 {
-        self.message_offset
     }
 
     /// The next whole message; `None` when `bytes` are used up.
@@ -195,9 +192,11 @@ impl Framer {
         if length > self.limit {
             return Err(self.too_large("an Arrow message"));
         }
-        if self.container == Container::File && message.header_as_record_batch().is_some() {
-            let head = 8 + metadata.len() as i32;
-            self.batches.push((self.message_offset as i64, head, length as i64));
+        let block = (self.message_offset as i64, 8 + metadata.len() as i32, length as i64);
+        match (self.container, message.header_type()) {
+            (Container::File, MessageHeader::RecordBatch) => self.batches.push(block),
+            (Container::File, MessageHeader::DictionaryBatch) => self.dictionaries.push(block),
+            _ => {}
         }
         Ok(length)
     }
@@ -212,11 +211,12 @@ impl Framer {
         Ok(())
     }
 
-    /// Holds that the body was whole: an end-of-stream marker, and for a file a footer that names just the batches that were read.
-    pub(super) fn finish(mut self) -> Result<(), DataError> {
+    /// Holds that the body was whole: an end-of-stream marker, and for a file a footer that names just the messages that were read, and
+    /// in which `check_schema` finds the schema that they were read by.
+    pub(super) fn finish(mut self, check_schema: impl FnOnce(Footer<'_>) -> Result<(), String>) -> Result<(), DataError> {
         match self.state {
             State::Ended if self.pending.is_empty() => Ok(()),
-            State::Footer => self.check_footer(),
+            State::Footer => self.check_footer(check_schema),
             State::Magic | State::Continuation if self.offset < 4 && !self.begins_well() => Err(self.not_arrow(self.pending.as_slice())),
             _ => {
                 self.message_offset = self.offset;
@@ -235,7 +235,7 @@ impl Framer {
         expected.starts_with(self.pending.as_slice())
     }
 
-    fn check_footer(&self) -> Result<(), DataError> {
+    fn check_footer(&self, check_schema: impl FnOnce(Footer<'_>) -> Result<(), String>) -> Result<(), DataError> {
         let cut_short = || {
             let reason = "the Arrow file is cut short: its footer is not whole";
             DataError::malformed("truncated-arrow", reason, self.position())
@@ -249,13 +249,16 @@ impl Framer {
         }
         let footer = root_as_footer(&footer[footer.len() - length..])
             .map_err(|error| self.malformed(format!("the footer cannot be read: {error}")))?;
-        let named = footer.recordBatches().unwrap_or_default();
-        let named = named.iter().map(|b| (b.offset(), b.metaDataLength(), b.bodyLength()));
-        if !named.eq(self.batches.iter().copied()) {
-            let reason = "the footer does not name the record batches that are in the file, in their order";
-            return Err(self.malformed(reason));
+        let lists =
+            [("record batches", footer.recordBatches(), &self.batches), ("dictionaries", footer.dictionaries(), &self.dictionaries)];
+        for (what, named, read) in lists {
+            let named = named.unwrap_or_default();
+            let named = named.iter().map(|block| (block.offset(), block.metaDataLength(), block.bodyLength()));
+            if !named.eq(read.iter().copied()) {
+                return Err(self.malformed(format!("the footer does not name the {what} that are in the file, in their order")));
+            }
         }
-        Ok(())
+        check_schema(footer).map_err(|reason| self.malformed(reason))
     }
 
     fn not_arrow(&self, found: &[u8]) -> DataError {
@@ -266,7 +269,9 @@ impl Framer {
         let hint = match (found, self.message_offset) {
             (b"ARRO", 0) => " (it looks like an Arrow IPC file: application/vnd.apache.arrow.file)",
             ([0xFF, 0xFF, 0xFF, 0xFF, ..], 0) => " (it looks like an Arrow IPC stream: application/vnd.apache.arrow.stream)",
-            ([b'P', b'A', b'R', b'1', ..], 0) => " (it looks like Parquet)",
+            ([b'P', b'A', b'R', b'1', ..], 0) => " (it looks like Parquet: application/vnd.apache.parquet)",
+            ([0x1F, 0x8B, ..], 0) => " (it looks like gzip: send Content-Encoding: gzip)",
+            ([0x28, 0xB5, 0x2F, 0xFD, ..], 0) => " (it looks like zstd: send Content-Encoding: zstd)",
             _ => "",
         };
         let place = self.message_offset;
@@ -274,11 +279,11 @@ impl Framer {
         DataError::malformed("not-arrow", reason, self.position())
     }
 
-    fn malformed(&self, reason: impl Into<String>) -> DataError {
+    pub(super) fn malformed(&self, reason: impl Into<String>) -> DataError {
         DataError::malformed("malformed-arrow", reason, self.position())
     }
 
-    fn too_large(&self, what: &'static str) -> DataError {
+    pub(super) fn too_large(&self, what: &'static str) -> DataError {
         DataError::TooLarge { what, limit: self.limit, position: self.position() }
     }
 
@@ -287,38 +292,51 @@ impl Framer {
     }
 }
 
+/// How large a batch is once it is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// in bytes
+    Bytes(usize),
+    /// more than the limit
+    TooLarge,
+}
+
 /// Holds a batch to its limit before it is decoded: its buffers lie in the body, compressed ones say how large they will be, and rows
-/// need not have bytes.
+/// (and the values in lists) need not have bytes.
 ///
-/// Returns how many bytes it decodes to.
-pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<usize, DataError> {
+/// # Errors
+/// What contradicts itself in it.
+pub(super) fn check_batch(batch: RecordBatch<'_>, body: &Buffer, limit: usize) -> Result<Size, &'static str> {
     let compressed = batch.compression().is_some();
     let mut decoded = 0usize;
     for buffer in batch.buffers().unwrap_or_default() {
-        let bytes = decoded_bytes(buffer, body, compressed).ok_or_else(|| {
-            let reason = "a buffer lies outside of its message";
-            DataError::malformed("malformed-arrow", reason, Position::default())
-        })?;
+        let bytes = decoded_bytes(buffer, body, compressed)?;
         decoded = decoded.saturating_add(bytes);
     }
-    let rows = usize::try_from(batch.length()).unwrap_or(usize::MAX);
-    if decoded > limit || rows > decoded.saturating_mul(8).saturating_add(FREE_ROWS) {
-        return Err(DataError::TooLarge { what: "a decoded Arrow record batch", limit, position: Position::default() });
+    let believed = decoded.saturating_mul(8).saturating_add(FREE_ROWS);
+    let nodes = batch.nodes().unwrap_or_default();
+    let lengths = nodes.iter().flat_map(|node| [node.length(), node.null_count()]);
+    for length in lengths.chain([batch.length()]) {
+        let length = usize::try_from(length).map_err(|_| "a length in it is negative")?;
+        if length > believed {
+            return Ok(Size::TooLarge);
+        }
     }
-    Ok(decoded)
+    Ok(if decoded > limit { Size::TooLarge } else { Size::Bytes(decoded) })
 }
 
-/// How large a buffer is once it is decoded; `None` when it is not in the body. A compressed buffer begins with its decompressed length;
-/// -1 says that it is not compressed after all.
-fn decoded_bytes(buffer: &arrow::ipc::Buffer, body: &Buffer, compressed: bool) -> Option<usize> {
-    let start = usize::try_from(buffer.offset()).ok()?;
-    let length = usize::try_from(buffer.length()).ok()?;
-    let bytes = body.as_slice().get(start..)?.get(..length)?;
+/// How large a buffer is once it is decoded. A compressed buffer begins with its decompressed length; -1 says that it is not compressed
+/// after all.
+fn decoded_bytes(buffer: &arrow::ipc::Buffer, body: &Buffer, compressed: bool) -> Result<usize, &'static str> {
+    let outside = "a buffer lies outside of its message";
+    let start = usize::try_from(buffer.offset()).map_err(|_| outside)?;
+    let length = usize::try_from(buffer.length()).map_err(|_| outside)?;
+    let bytes = body.as_slice().get(start..).and_then(|bytes| bytes.get(..length)).ok_or(outside)?;
     match bytes.first_chunk::<8>() {
         Some(word) if compressed => match i64::from_le_bytes(*word) {
-            -1 => Some(length),
-            declared => Some(usize::try_from(declared).unwrap_or(usize::MAX)),
+            -1 => Ok(length),
+            declared => usize::try_from(declared).map_err(|_| "a compressed buffer has a negative length"),
         },
-        _ => Some(length),
+        _ => Ok(length),
     }
 }

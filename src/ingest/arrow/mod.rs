@@ -5,51 +5,52 @@
 //!
 //! Format: <https://arrow.apache.org/docs/format/Columnar.html>, "Serialization and Interprocess Communication".
 
-mod bind;
 mod message;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::array::ArrayRef;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
-use arrow::ipc::{DictionaryBatch, Message, MessageHeader};
-use arrow::util::display::array_value_to_string;
+use arrow::ipc::{DictionaryBatch, Field, Footer, KeyValue, Message, MessageHeader, RecordBatch, Schema};
 
 pub use self::message::Container;
-use self::message::{Framer, Part, check_batch};
-use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list, target};
-use super::segment::Origin;
-use crate::error::{DataError, Position};
+use self::message::{Framer, Part, Size, check_batch};
+use super::batch::{Batches, guarded};
+use super::rows::{Halt, Rows, shorten};
+use crate::error::DataError;
+
+/// What a schema may take in memory: 1,600 columns with long names and much metadata, or many nested fields …
+const SCHEMA_ROOM: usize = 32 << 20;
+/// … each of which takes about this without its strings.
+const FIELD_BYTES: usize = 256;
 
 /// Turns an Arrow body into rows.
 #[derive(Debug)]
 pub(super) struct Decoder {
+    container: Container,
     framer: Framer,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
     /// what each dictionary takes: they are kept from message to message, so their sum has a limit too
     dictionary_bytes: HashMap<i64, usize>,
     message_bytes_max: usize,
-    row_bytes_max: usize,
-    row: u64,
+    batches: Batches,
 }
 
 impl Decoder {
     pub(super) fn new(container: Container, message_bytes_max: usize, row_bytes_max: usize) -> Decoder {
         Decoder {
+            container,
             framer: Framer::new(container, message_bytes_max),
             schema: None,
             dictionaries: HashMap::new(),
             dictionary_bytes: HashMap::new(),
             message_bytes_max,
-            row_bytes_max,
-            row: 0,
+            batches: Batches::new(row_bytes_max),
         }
     }
 
@@ -68,7 +69,8 @@ impl Decoder {
 
     /// The body has ended, and properly.
     pub(super) fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        self.framer.finish()?;
+        let schema = self.schema;
+        self.framer.finish(|footer| check_footer(footer, schema.as_deref()))?;
         rows.flush()
     }
 
@@ -87,10 +89,10 @@ impl Decoder {
             (MessageHeader::RecordBatch, Some(schema)) => {
                 let batch = message.header_as_record_batch();
                 let batch = batch.ok_or_else(|| self.malformed("a record batch is missing"))?;
-                check_batch(batch, body, self.message_bytes_max)?;
+                self.check_batch(batch, body)?;
                 let read = || read_record_batch(body, batch, schema, &self.dictionaries, None, &version);
                 let batch = guarded(read).map_err(|reason| self.malformed(reason))?;
-                self.encode_batch(&batch, rows)
+                self.batches.encode(&batch, rows)
             }
             (MessageHeader::Schema, Some(_)) => Err(self.malformed("a second schema").into()),
             (MessageHeader::RecordBatch | MessageHeader::DictionaryBatch, None) => {
@@ -118,16 +120,26 @@ impl Decoder {
         }
     }
 
+    fn check_batch(&self, batch: RecordBatch<'_>, body: &Buffer) -> Result<usize, DataError> {
+        match check_batch(batch, body, self.message_bytes_max) {
+            Ok(Size::Bytes(bytes)) => Ok(bytes),
+            Ok(Size::TooLarge) => Err(self.framer.too_large("a decoded Arrow record batch")),
+            Err(reason) => Err(self.malformed(reason)),
+        }
+    }
+
     /// Holds the dictionaries that are kept, all together, to the limit of one message.
     fn account(&mut self, batch: DictionaryBatch<'_>, body: &Buffer) -> Result<(), Halt> {
-        let limit = self.message_bytes_max;
-        let bytes = batch.data().map_or(Ok(0), |data| check_batch(data, body, limit))?;
+        let bytes = batch.data().map_or(Ok(0), |data| self.check_batch(data, body))?;
+        let replaces = self.dictionary_bytes.contains_key(&batch.id()) && !batch.isDelta();
+        if replaces && self.container == Container::File {
+            // The format forbids it, and who reads by the footer would see the last one everywhere.
+            return Err(self.malformed("a dictionary comes twice in the file").into());
+        }
         let kept = self.dictionary_bytes.entry(batch.id()).or_default();
         *kept = if batch.isDelta() { *kept + bytes } else { bytes };
-        if self.dictionary_bytes.values().sum::<usize>() > limit {
-            let what = "all Arrow dictionaries together";
-            let position = Position { byte_offset: Some(self.framer.message_offset()), ..Position::default() };
-            return Err(DataError::TooLarge { what, limit, position }.into());
+        if self.dictionary_bytes.values().sum::<usize>() > self.message_bytes_max {
+            return Err(self.framer.too_large("all Arrow dictionaries together").into());
         }
         Ok(())
     }
@@ -138,103 +150,53 @@ impl Decoder {
         if !schema.endianness().equals_to_target_endianness() {
             return Err(self.malformed("the data is in the other byte order").into());
         }
-        let schema = guarded(|| try_fb_to_schema(schema)).map_err(|reason| self.malformed(reason))?;
-        check_schema(&schema, rows)?;
+        let schema = read_schema(schema).map_err(|reason| self.malformed(reason))?;
+        self.batches.begin(&schema, rows)?;
         self.schema = Some(Arc::new(schema));
-        let names = self.schema.iter().flat_map(|schema| schema.fields());
-        let names: Vec<String> = names.map(|field| field.name().clone()).collect();
-        rows.begin(&names)
-    }
-
-    fn encode_batch(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        let columns = batch.columns().iter().zip(rows.targets.clone());
-        let columns: Vec<BoundColumn<'_>> =
-            columns.map(|(array, target)| BoundColumn::new(array, target, rows)).collect::<Result<_, _>>()?;
-        for index in 0..batch.num_rows() {
-            self.row += 1;
-            let origin = Origin::Row(self.row);
-            rows.writer.begin();
-            for column in &columns {
-                if column.nulls.as_ref().is_some_and(|nulls| nulls.is_null(index)) {
-                    if column.target.refuse_null {
-                        return Err(rows.refuse_null(column.target, origin));
-                    }
-                    rows.writer.null();
-                } else if let Err(error) = (column.append)(index, &mut rows.writer) {
-                    let value = array_value_to_string(column.array, index).ok();
-                    return Err(rows.refuse(column.target, origin, value, error));
-                } else if rows.writer.row_bytes() > self.row_bytes_max {
-                    return Err(too_large_a_row(origin, self.row_bytes_max));
-                }
-            }
-            rows.finish_row(origin)?;
-        }
         Ok(())
     }
 
     fn malformed(&self, reason: impl Into<String>) -> DataError {
-        let position = Position { byte_offset: Some(self.framer.message_offset()), ..Position::default() };
-        DataError::malformed("malformed-arrow", reason, position)
+        self.framer.malformed(reason)
     }
 }
 
-/// Values may share their bytes in Arrow (a dictionary, a view), so a row can be much larger than its message.
-#[cold]
-fn too_large_a_row(origin: Origin, limit: usize) -> Halt {
-    Halt::Data(DataError::TooLarge { what: "a row", limit, position: origin.into() })
-}
-
-/// A column of one batch with the way to write it.
-struct BoundColumn<'a> {
-    array: &'a dyn Array,
-    nulls: Option<NullBuffer>,
-    target: Target,
-    append: bind::Append<'a>,
-}
-
-impl<'a> BoundColumn<'a> {
-    fn new(array: &'a ArrayRef, target: Target, rows: &Rows<'_>) -> Result<Self, Halt> {
-        // `check_schema` has seen to it that every column binds.
-        let append = bind::bind(target.kind, array.as_ref(), rows.dialect());
-        let append = append.ok_or_else(|| DataError::Misfit(vec![misfit(target, array, rows)]))?;
-        Ok(BoundColumn { array: array.as_ref(), nulls: array.logical_nulls(), target, append })
+/// Reads a schema of a bounded size: in its encoding, fields and names may be shared, so that a small one could become huge.
+fn read_schema(schema: Schema<'_>) -> Result<arrow::datatypes::Schema, String> {
+    let mut room = SCHEMA_ROOM.saturating_sub(pairs_bytes(schema.custom_metadata()));
+    let fields = schema.fields().unwrap_or_default();
+    if room == 0 || !fields.iter().all(|field| takes_room(field, &mut room)) {
+        return Err("the schema is too large".to_owned());
     }
+    guarded(|| try_fb_to_schema(schema))
 }
 
-/// Holds the schema against the table; all misfits are listed at once.
-fn check_schema(schema: &arrow::datatypes::Schema, rows: &Rows<'_>) -> Result<(), Halt> {
-    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let mut misfits = resolve(rows.table, &names).err().unwrap_or_default();
-    if names.len() > FIELDS_MAX {
-        return Err(DataError::Misfit(misfits).into());
-    }
-    for field in schema.fields() {
-        let Ok(target) = target(rows.table, field.name()) else {
-            continue;
-        };
-        let empty = guarded(|| Ok(new_empty_array(field.data_type())))
-            .map_err(|reason| DataError::malformed("malformed-arrow", reason, Position::default()))?;
-        if bind::bind(target.kind, empty.as_ref(), rows.dialect()).is_none() {
-            misfits.push(misfit(target, &empty, rows));
-        }
-    }
-    if misfits.is_empty() { Ok(()) } else { Err(DataError::Misfit(shorten_list(misfits)).into()) }
+/// Counts what a field takes, with all that it holds; false when that is more than there is.
+fn takes_room(field: Field<'_>, room: &mut usize) -> bool {
+    let zone = field.type_as_timestamp().and_then(|timestamp| timestamp.timezone()).unwrap_or_default();
+    let bytes = FIELD_BYTES + field.name().unwrap_or_default().len() + zone.len() + pairs_bytes(field.custom_metadata());
+    let Some(rest) = room.checked_sub(bytes) else {
+        return false;
+    };
+    *room = rest;
+    field.children().unwrap_or_default().iter().all(|child| takes_room(child, room))
 }
 
-fn misfit(target: Target, array: &ArrayRef, rows: &Rows<'_>) -> String {
-    let column = &rows.table.columns[target.index];
-    format!(
-        "column \"{}\" of type {} does not take Arrow's {}",
-        column.name,
-        column.type_name,
-        shorten(&array.data_type().to_string())
-    )
+fn pairs_bytes<'a>(pairs: Option<impl IntoIterator<Item = KeyValue<'a>>>) -> usize {
+    let pairs = pairs.into_iter().flatten();
+    pairs
+        .map(|pair| pair.key().unwrap_or_default().len() + pair.value().unwrap_or_default().len())
+        .sum()
 }
 
-/// Arrow's reader checks what it reads; should it panic on a hostile message all the same, that is a bad message and not our end.
-fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the message contradicts itself".to_owned()),
+/// The footer has a schema too, and readers that begin with it would go by that one.
+fn check_footer(footer: Footer<'_>, schema: Option<&arrow::datatypes::Schema>) -> Result<(), String> {
+    let described = |schema: &arrow::datatypes::Schema| -> Vec<_> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
+    let in_footer = footer.schema().map(read_schema).transpose()?;
+    if in_footer.as_ref().map(described) != schema.map(described) {
+        return Err("the schema in the footer is not the one in front".to_owned());
     }
+    Ok(())
 }

@@ -1,69 +1,132 @@
-//! Stage *parse* for CSV: records in, rows out.
+//! Stage *parse* for CSV and for COPY's text format: records in, rows out.
 
+mod complaint;
+mod header;
 mod scan;
+mod value;
 
+use self::complaint::{not_text, wrong_field_count};
+use self::header::{begin_with_header, begin_without_header, null_rules};
 use self::scan::{Marks, Record, Scanner};
-use super::rows::{Halt, Rows, shorten};
-use super::segment::Origin;
+use self::value::{NullRule, value};
+use super::rows::{Halt, Rows, Target};
+use super::segment::{Form, Origin};
 use crate::encode::{FieldError, check_text, text_field};
-use crate::error::{DataError, Position, RowError};
+use crate::error::DataError;
 
-/// How a CSV body is written; the words are those of PostgreSQL's COPY.
+/// From this version on, `\.` ends only what is in the text format.
+const CSV_WITHOUT_MARKER: u32 = 180_000;
+
+/// Which of COPY's two formats of delimited text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// `FORMAT csv`
+    Csv,
+    /// `FORMAT text`
+    Text,
+}
+
+/// How a body is written; the words are those of PostgreSQL's COPY.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// the format
+    pub syntax: Syntax,
     /// between fields
     pub delimiter: u8,
-    /// around fields
+    /// around fields, in CSV
     pub quote: u8,
-    /// before a quote inside of quotes
+    /// before a quote inside of quotes, in CSV
     pub escape: u8,
-    /// what stands, unquoted, for NULL
+    /// what stands for NULL; in CSV without quotes
     pub null: String,
     /// the first record holds names
     pub header: bool,
     /// the columns in the order of the fields; else the header names them, or they are the table's
     pub columns: Option<Vec<String>>,
+    /// columns in which the null string is NULL in quotes too, in CSV
+    pub force_null: Columns,
+    /// columns in which the null string is never NULL without quotes, in CSV
+    pub force_not_null: Columns,
 }
 
-impl Default for Options {
-    fn default() -> Options {
+/// Some of a load's columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Columns {
+    /// none
+    #[default]
+    None,
+    /// `*`
+    All,
+    /// by their names
+    Named(Vec<String>),
+}
+
+impl Options {
+    /// COPY's own defaults, but that a header is expected.
+    pub fn new(syntax: Syntax) -> Options {
+        let (delimiter, quote, null) = match syntax {
+            Syntax::Csv => (b',', b'"', ""),
+            Syntax::Text => (b'\t', b'\\', "\\N"),
+        };
         Options {
-            delimiter: b',',
-            quote: b'"',
-            escape: b'"',
-            null: String::new(),
+            syntax,
+            delimiter,
+            quote,
+            escape: quote,
+            null: null.to_owned(),
             header: true,
             columns: None,
+            force_null: Columns::None,
+            force_not_null: Columns::None,
         }
     }
 }
 
-/// Turns a CSV body into rows.
+/// Turns a body into rows.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    options: Options,
     scanner: Scanner,
+    records: Records,
+}
+
+/// What becomes of the records, one after the other.
+#[derive(Debug)]
+struct Records {
+    options: Options,
     header_pending: bool,
     begun: bool,
+    /// the end-of-data marker has come
+    ended: bool,
+    /// one for each column of the load
+    null_rules: Vec<NullRule>,
     scratch: Vec<u8>,
 }
 
 impl Decoder {
     pub(super) fn new(options: Options, record_bytes_max: usize) -> Decoder {
-        let marks = Marks { delimiter: options.delimiter, quote: options.quote, escape: options.escape };
+        let marks = Marks {
+            syntax: options.syntax,
+            delimiter: options.delimiter,
+            quote: options.quote,
+            escape: options.escape,
+        };
         Decoder {
-            header_pending: options.header,
-            options,
             scanner: Scanner::new(marks, record_bytes_max),
-            begun: false,
-            scratch: Vec::new(),
+            records: Records {
+                header_pending: options.header,
+                options,
+                begun: false,
+                ended: false,
+                null_rules: Vec::new(),
+                scratch: Vec::new(),
+            },
         }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), Halt> {
         self.scanner.push(bytes);
         // A byte order mark can only be told from a name when three bytes are there.
-        if self.header_pending && self.scanner.buffered() < 3 {
+        if self.records.header_pending && self.scanner.buffered() < 3 {
             return Ok(());
         }
         self.scan(false, rows)
@@ -76,92 +139,100 @@ impl Decoder {
     }
 
     fn scan(&mut self, last: bool, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        if self.header_pending {
+        if self.records.header_pending {
             self.scanner.skip_byte_order_mark();
         }
-        let Decoder { options, scanner, header_pending, begun, scratch } = self;
-        scanner.scan(last, |record| {
-            if *header_pending {
-                *header_pending = false;
-                *begun = true;
-                return begin_with_header(options, record, scratch, rows);
+        let Decoder { scanner, records } = self;
+        scanner.scan(last, |record| records.take(record, rows))
+    }
+}
+
+impl Records {
+    #[inline]
+    fn take(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        check_record(record, rows)?;
+        if record.bytes() == b"\\." || self.ended {
+            if self.ended {
+                let reason = "there is more data after the end-of-data marker \\.; COPY would leave it out without a word";
+                return Err(DataError::bad_copy("end-of-data-marker", reason, origin(record).into()).into());
             }
-            if !*begun {
-                *begun = true;
-                begin_without_header(options, rows)?;
+            self.ended = record.terminated && (self.options.syntax == Syntax::Text || rows.dialect().server_version < CSV_WITHOUT_MARKER);
+            if self.ended {
+                return Ok(());
             }
-            encode_record(options, record, scratch, rows)
-        })
-    }
-}
-
-fn begin_with_header(options: &Options, record: &Record<'_>, scratch: &mut Vec<u8>, rows: &mut Rows<'_>) -> Result<(), Halt> {
-    check_record(record, rows)?;
-    if let Some(columns) = &options.columns {
-        return rows.begin(columns);
-    }
-    let names: Vec<String> = (0..record.len())
-        .map(|index| String::from_utf8_lossy(record.field(index, scratch).0).into_owned())
-        .collect();
-    rows.begin(&names).map_err(|halt| match halt {
-        Halt::Data(DataError::Misfit(mut misfits)) => {
-            misfits.extend(header_hint(options, &names, rows));
-            Halt::Data(DataError::Misfit(misfits))
         }
-        other => other,
-    })
-}
-
-/// What is probably meant when not one name in the header is a column's.
-fn header_hint(options: &Options, names: &[String], rows: &Rows<'_>) -> Option<String> {
-    let is_column = |name: &String| rows.table.columns.iter().any(|column| column.name == *name);
-    if names.iter().any(is_column) {
-        return None;
-    }
-    if let [only] = names
-        && let Some(other) = [';', '\t', '|', ','].into_iter().find(|c| only.contains(*c))
-    {
-        let (used, escaped) = (char::from(options.delimiter), format!("%{:02X}", u32::from(other)));
-        return Some(format!("the header has no {used:?} in it: if fields end with {other:?}, say delimiter={escaped}"));
-    }
-    let shown = shorten(&names.join(", "));
-    Some(format!("the first line was read as a header ({shown}): if it is data, say header=absent"))
-}
-
-/// As in COPY without a column list: all columns of the table, but for those that nobody may write.
-fn begin_without_header(options: &Options, rows: &mut Rows<'_>) -> Result<(), Halt> {
-    match &options.columns {
-        Some(columns) => rows.begin(columns),
-        None => {
-            let writable = rows.table.columns.iter().filter(|column| !column.generated);
-            let names: Vec<String> = writable.map(|column| column.name.clone()).collect();
-            rows.begin(&names)
+        if self.header_pending {
+            self.header_pending = false;
+            begin_with_header(&self.options, record, &mut self.scratch, rows)?;
+            return self.begin(rows);
         }
+        if !self.begun {
+            begin_without_header(&self.options, rows)?;
+            self.begin(rows)?;
+        }
+        self.encode(record, rows)
     }
-}
 
-#[inline]
-fn encode_record(options: &Options, record: &Record<'_>, scratch: &mut Vec<u8>, rows: &mut Rows<'_>) -> Result<(), Halt> {
-    check_record(record, rows)?;
-    if record.len() != rows.targets.len() {
-        return Err(wrong_field_count(record, rows));
+    fn begin(&mut self, rows: &Rows<'_>) -> Result<(), Halt> {
+        self.begun = true;
+        self.null_rules = null_rules(&self.options, rows).map_err(DataError::Misfit)?;
+        Ok(())
     }
-    let origin = origin(record);
-    rows.writer.begin();
-    for index in 0..record.len() {
-        let target = rows.targets[index];
-        let (text, quoted) = record.field(index, scratch);
-        if !quoted && text == options.null.as_bytes() {
-            if target.refuse_null {
-                return Err(rows.refuse_null(target, origin));
+
+    #[inline]
+    fn encode(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        if record.len() != rows.targets.len() {
+            return Err(wrong_field_count(record, rows));
+        }
+        if rows.form() == Form::Text {
+            return self.pass_on(record, rows);
+        }
+        let origin = origin(record);
+        rows.writer.begin();
+        for (index, (target, rule)) in rows.targets.iter().zip(&self.null_rules).enumerate() {
+            let text = match value(&self.options, *rule, record, index, &mut self.scratch) {
+                Ok(Some(text)) => text,
+                Ok(None) if target.refuse_null => return Err(rows.refuse_null(target, origin)),
+                Ok(None) => {
+                    rows.writer.null();
+                    continue;
+                }
+                Err(error) => return Err(refuse(rows, target, record, None, error)),
+            };
+            let encoded = match &target.kind {
+                Some(kind) => text_field(kind, rows.table.dialect, text, &mut rows.writer),
+                None => Err(FieldError::NotMine),
+            };
+            match encoded {
+                Ok(()) => {}
+                Err(FieldError::NotMine) => {
+                    rows.turn_to_text()?;
+                    return self.pass_on(record, rows);
+                }
+                Err(error) => return Err(refuse(rows, target, record, Some(text), error)),
             }
-            rows.writer.null();
-        } else if let Err(error) = text_field(target.kind, rows.dialect(), text, &mut rows.writer) {
-            let value = String::from_utf8_lossy(text).into_owned();
-            return Err(rows.refuse(target, origin, Some(value), error));
         }
+        rows.finish_row(origin)
     }
-    rows.finish_row(origin)
+
+    /// Leaves the fields to the server, as they are.
+    fn pass_on(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        rows.text.begin();
+        for (index, rule) in self.null_rules.iter().enumerate() {
+            match value(&self.options, *rule, record, index, &mut self.scratch) {
+                Ok(Some(text)) => rows.text.put(text),
+                Ok(None) => rows.text.null(),
+                Err(error) => return Err(refuse(rows, &rows.targets[index], record, None, error)),
+            }
+        }
+        rows.finish_row(origin(record))
+    }
+}
+
+#[cold]
+fn refuse(rows: &Rows<'_>, target: &Target, record: &Record<'_>, text: Option<&[u8]>, error: FieldError) -> Halt {
+    let value = text.map(|text| String::from_utf8_lossy(text).into_owned());
+    rows.refuse(target, origin(record), value, error)
 }
 
 fn origin(record: &Record<'_>) -> Origin {
@@ -171,65 +242,8 @@ fn origin(record: &Record<'_>) -> Origin {
 /// What must hold for a record as a whole.
 #[inline]
 fn check_record(record: &Record<'_>, rows: &Rows<'_>) -> Result<(), Halt> {
-    let bytes = record.bytes();
-    if bytes == b"\\." {
-        let reason = "a line that holds only \\. ends the data for some versions of PostgreSQL and is data for others: quote it";
-        let position = Position::from(origin(record));
-        return Err(DataError::malformed("end-of-data-marker", reason, position).into());
-    }
-    check_text(bytes).map_err(|(offset, error)| {
-        let target = rows.targets.get(record.field_at(offset)).copied();
-        match (target, error) {
-            (Some(target), error) => rows.refuse(target, origin(record), None, error),
-            (None, error) => bad_record(record, error),
-        }
+    check_text(record.bytes()).map_err(|(offset, error)| match rows.targets.get(record.field_at(offset)) {
+        Some(target) => rows.refuse(target, origin(record), None, error),
+        None => not_text(record, error),
     })
-}
-
-#[cold]
-fn bad_record(record: &Record<'_>, error: FieldError) -> Halt {
-    let reason = match error {
-        FieldError::Refused { reason, .. } => reason,
-        FieldError::NotMine => "not text".into(),
-    };
-    let looks_like = match record.bytes() {
-        [0x1F, 0x8B, ..] => "; it looks like gzip, which has to be unpacked first",
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => "; it looks like zstd, which has to be unpacked first",
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it looks like UTF-16",
-        [b'P', b'K', 3, 4, ..] => "; it looks like a ZIP archive or a spreadsheet",
-        [b'P', b'A', b'R', b'1', ..] => "; it looks like Parquet",
-        _ => "",
-    };
-    let error = RowError {
-        position: origin(record).into(),
-        value: None,
-        type_name: None,
-        sqlstate: "22021",
-        reason: format!("{reason}; a CSV body must be UTF-8{looks_like}").into(),
-    };
-    error.into()
-}
-
-/// In the words of COPY: which column lacks data, or what there is too much.
-#[cold]
-fn wrong_field_count(record: &Record<'_>, rows: &Rows<'_>) -> Halt {
-    let (found, expected) = (record.len(), rows.targets.len());
-    let mut position = Position::from(origin(record));
-    let reason = match rows.targets.get(found) {
-        Some(target) => {
-            let column = rows.table.columns[target.index].name.clone();
-            let reason = format!("missing data for column \"{column}\": the record has {found} fields, not {expected}");
-            position.column = Some(column);
-            reason
-        }
-        None => format!("extra data after last expected column: the record has {found} fields, not {expected}"),
-    };
-    let error = RowError {
-        position,
-        value: Some(shorten(&String::from_utf8_lossy(record.bytes()))),
-        type_name: None,
-        sqlstate: "22P04",
-        reason: reason.into(),
-    };
-    error.into()
 }

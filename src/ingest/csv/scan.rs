@@ -1,12 +1,13 @@
-//! Cuts CSV text into records and fields, by the rules of PostgreSQL's `COPY … (FORMAT csv)` (`CopyReadLineText` and
-//! `CopyReadAttributesCSV` in `src/backend/commands/copyfromparse.c`): quotes may stand anywhere in a field, an unquoted null string
-//! is NULL and a quoted one is not, and the first line end decides what the others must be.
+//! Cuts text into records and fields, by the rules of PostgreSQL's COPY (`CopyReadLineText`, `CopyReadAttributesCSV` and
+//! `CopyReadAttributesText` in `src/backend/commands/copyfromparse.c`): in CSV quotes may stand anywhere in a field, in the text format
+//! a backslash takes the next byte with it, and in both the first line end decides what the others must be.
 //!
 //! A push parser: bytes go in, records come out; whatever is not yet a whole record waits for more. Only bytes that mean something
 //! (delimiter, quote, escape, line ends) are looked at one by one; the rest is skipped 64 at a time.
 
 use wide::u8x16;
 
+use super::Syntax;
 use crate::error::{DataError, Position};
 use crate::ingest::rows::{FIELDS_MAX, Halt};
 
@@ -16,9 +17,10 @@ const BLOCK: usize = 64;
 /// bytes: so a huge record, or one that comes byte by byte, costs some times its length and not its square.
 const RESCAN_BYTES_MIN: usize = 64;
 
-/// The bytes that mean something.
+/// The bytes that mean something. In the text format, a backslash is both quote and escape.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Marks {
+    pub(super) syntax: Syntax,
     pub(super) delimiter: u8,
     pub(super) quote: u8,
     pub(super) escape: u8,
@@ -29,7 +31,7 @@ pub(super) struct Marks {
 pub(super) struct Span {
     start: usize,
     end: usize,
-    /// quotes in it; an escaped character counts for many, so that 2 means one plain pair
+    /// quotes in it; an escaped character counts for many, so that 2 means one plain pair. In the text format: backslashes
     quotes: u32,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Record<'a> {
     pub(super) line: u64,
     /// of its first byte, in the body
     pub(super) byte_offset: u64,
+    /// a line end follows; else the body has ended
+    pub(super) terminated: bool,
 }
 
 impl<'a> Record<'a> {
@@ -57,9 +61,9 @@ impl<'a> Record<'a> {
         self.spans.len()
     }
 
-    /// The field's text, unescaped (into `scratch` where it must be), and whether it was quoted.
+    /// A CSV field's text, unescaped (into `scratch` where it must be), and whether it was quoted.
     #[inline]
-    pub(super) fn field<'s>(&self, index: usize, scratch: &'s mut Vec<u8>) -> (&'s [u8], bool)
+    pub(super) fn csv_field<'s>(&self, index: usize, scratch: &'s mut Vec<u8>) -> (&'s [u8], bool)
     where
         'a: 's,
     {
@@ -72,10 +76,17 @@ impl<'a> Record<'a> {
             [first, inner @ .., last] if span.quotes == 2 && *first == self.marks.quote && *last == self.marks.quote => (inner, true),
             _ => {
                 scratch.clear();
-                unescape(raw, self.marks, scratch);
+                unescape_csv(raw, self.marks, scratch);
                 (scratch, true)
             }
         }
+    }
+
+    /// A field of the text format as it came, and whether there is a backslash in it.
+    #[inline]
+    pub(super) fn text_field(&self, index: usize) -> (&'a [u8], bool) {
+        let span = self.spans[index];
+        (&self.buffer[span.start..span.end], span.quotes > 0)
     }
 
     /// Which field the byte at this offset of the record belongs to.
@@ -86,7 +97,7 @@ impl<'a> Record<'a> {
 }
 
 /// `CopyReadAttributesCSV`, for one field of which the end is known.
-fn unescape(raw: &[u8], marks: Marks, out: &mut Vec<u8>) {
+fn unescape_csv(raw: &[u8], marks: Marks, out: &mut Vec<u8>) {
     let mut in_quote = false;
     let mut bytes = raw.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
@@ -188,7 +199,7 @@ impl Scanner {
     }
 
     fn scan_buffer(&mut self, buffer: &[u8], last: bool, each: &mut impl FnMut(&Record<'_>) -> Result<(), Halt>) -> Result<(), Halt> {
-        let Marks { delimiter, quote, escape } = self.marks;
+        let Marks { syntax, delimiter, quote, escape } = self.marks;
         let mut field_start = self.consumed;
         // Marks before this have been dealt with: a newline after its return, a character after its escape.
         let mut resume_at = self.consumed;
@@ -230,8 +241,15 @@ impl Scanner {
                     field_start = at + 1;
                     quotes = 0;
                 } else if byte == quote {
-                    in_quote = true;
                     quotes += 1;
+                    if syntax == Syntax::Csv {
+                        in_quote = true;
+                        continue;
+                    }
+                    resume_at = at + 2;
+                    if buffer.get(at + 1) == Some(&self.counted_line_end()) {
+                        inner_lines += 1;
+                    }
                 } else if byte == b'\n' || byte == b'\r' {
                     let first = self.line_end == LineEnd::Unknown;
                     let Some(next) = self.line_ends_at(buffer, at, last)? else {
@@ -258,7 +276,7 @@ impl Scanner {
         if in_quote {
             let position = self.position(self.consumed);
             let reason = "unterminated CSV quoted field";
-            return Err(DataError::malformed("unterminated-quote", reason, position).into());
+            return Err(DataError::bad_copy("unterminated-quote", reason, position).into());
         }
         self.spans.push(Span { start: field_start, end: buffer.len(), quotes });
         self.give_out(buffer, buffer.len(), each)?;
@@ -279,10 +297,11 @@ impl Scanner {
             marks: self.marks,
             line: self.line,
             byte_offset: self.base + start as u64,
+            terminated: end < buffer.len(),
         })
     }
 
-    /// The byte that counts lines inside of quotes.
+    /// The byte that counts lines inside of a record.
     #[inline]
     fn counted_line_end(&self) -> u8 {
         if self.line_end == LineEnd::Return { b'\r' } else { b'\n' }
@@ -312,26 +331,24 @@ impl Scanner {
     #[cold]
     fn mixed_line_ends(&self, byte: u8, at: usize) -> Halt {
         let name = if byte == b'\n' { "newline" } else { "carriage return" };
-        let reason = format!(
-            "unquoted {name} found in data at byte offset {}, where lines end otherwise: quote the field",
-            self.base + at as u64
-        );
-        DataError::malformed("mixed-line-ends", reason, self.position(self.consumed)).into()
+        let (what, remedy) = match self.marks.syntax {
+            Syntax::Csv => ("unquoted", "quote the field"),
+            Syntax::Text => ("literal", "write it with a backslash"),
+        };
+        let place = self.base + at as u64;
+        let reason = format!("{what} {name} found in data at byte offset {place}, where lines end otherwise: {remedy}");
+        DataError::bad_copy("mixed-line-ends", reason, self.position(self.consumed)).into()
     }
 
     #[cold]
     fn too_many_fields(&self) -> Halt {
         let reason = format!("the record has more than the {FIELDS_MAX} fields that a table can have");
-        DataError::malformed("too-many-fields", reason, self.position(self.consumed)).into()
+        DataError::bad_copy("too-many-fields", reason, self.position(self.consumed)).into()
     }
 
     #[cold]
     fn too_large(&self, start: usize) -> Halt {
-        Halt::Data(DataError::TooLarge {
-            what: "a CSV record",
-            limit: self.record_bytes_max,
-            position: self.position(start),
-        })
+        Halt::Data(DataError::TooLarge { what: "a record", limit: self.record_bytes_max, position: self.position(start) })
     }
 
     fn position(&self, start: usize) -> Position {
@@ -399,7 +416,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COMMA: Marks = Marks { delimiter: b',', quote: b'"', escape: b'"' };
+    const COMMA: Marks = Marks { syntax: Syntax::Csv, delimiter: b',', quote: b'"', escape: b'"' };
 
     type Parsed = Vec<(u64, u64, Vec<(String, bool)>)>;
 
@@ -409,7 +426,7 @@ mod tests {
         let mut scratch = Vec::new();
         let mut each = |record: &Record<'_>| {
             let fields = (0..record.len()).map(|index| {
-                let (text, quoted) = record.field(index, &mut scratch);
+                let (text, quoted) = record.csv_field(index, &mut scratch);
                 (String::from_utf8_lossy(text).into_owned(), quoted)
             });
             let fields = fields.collect();
@@ -418,7 +435,7 @@ mod tests {
         };
         let shown = |halt: Halt| match halt {
             Halt::Data(error) => error.to_string(),
-            Halt::Closed => "closed".to_owned(),
+            other => format!("{other:?}"),
         };
         for chunk in chunks {
             scanner.push(chunk);
@@ -444,7 +461,7 @@ mod tests {
 
     #[test]
     fn another_escape_character() {
-        let marks = Marks { delimiter: b';', quote: b'\'', escape: b'\\' };
+        let marks = Marks { syntax: Syntax::Csv, delimiter: b';', quote: b'\'', escape: b'\\' };
         let parsed = parse(&[br"'it\'s';'a\\';'b\c'"], marks).unwrap();
         let texts: Vec<&str> = parsed[0].2.iter().map(|f| f.0.as_str()).collect();
         assert_eq!(texts, ["it's", r"a\", r"b\c"]);

@@ -208,7 +208,8 @@ impl<'a> Twins<'a> {
                      SELECT y.* FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = $1::text::regclass AND a.attname = 'v' \
                      UNION ALL SELECT b.* FROM t JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype) \
                    SELECT p.oid::regproc::text, format_type(CASE WHEN y.typtype = 'p' THEN t.oid ELSE y.oid END, -1) \
-                     FROM t LEFT JOIN pg_proc p ON p.oid = t.typsend LEFT JOIN pg_type y ON y.oid = p.proargtypes[0] WHERE t.typtype <> 'd'";
+                     FROM t LEFT JOIN pg_type e ON e.typarray = t.oid \
+                          LEFT JOIN pg_proc p ON p.oid = t.typsend AND e.typsend IS DISTINCT FROM 0 LEFT JOIN pg_type y ON y.oid = p.proargtypes[0] WHERE t.typtype <> 'd'";
         let row = self.client.query_one(sql, &[&self.ours]).await.unwrap();
         match row.get::<_, Option<String>>(0) {
             Some(send) => format!("{send}(v::{})", row.get::<_, String>(1)),

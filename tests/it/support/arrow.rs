@@ -1,6 +1,10 @@
 //! Arrow bodies, by arrow-rs; `clients.rs` has those of pyarrow.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::Field;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 
 pub(crate) const STREAM: &str = "application/vnd.apache.arrow.stream";
@@ -22,4 +26,22 @@ pub(crate) fn file(batches: &[RecordBatch]) -> Vec<u8> {
     }
     writer.finish().unwrap();
     writer.into_inner().unwrap()
+}
+
+pub(crate) fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
+}
+
+pub(crate) fn strings(values: &[&str]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+pub(crate) fn ints(values: &[i32]) -> ArrayRef {
+    Arc::new(Int32Array::from(values.to_vec()))
+}
+
+/// Lists of these lengths over all of the values.
+pub(crate) fn lists(lengths: &[usize], values: ArrayRef) -> ArrayRef {
+    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, None))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrow;
 mod cluster;
+pub(crate) mod coding;
 mod service;
 mod trickle;
 
@@ -40,7 +41,7 @@ impl World {
     pub(crate) async fn with(flags: &[&str]) -> World {
         let db = Database::create().await;
         let service = Service::start(&db.url, flags).await;
-        World { db, service, http: Client::new() }
+        World { db, service, http: patient_client() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -82,6 +83,11 @@ impl World {
         }
         panic!("no such job within 30 s");
     }
+}
+
+/// A client that waits for a service which has to wait itself: without `TCP_USER_TIMEOUT`.
+fn patient_client() -> Client {
+    Client::builder().tcp_user_timeout(None).build().unwrap()
 }
 
 impl Answer {

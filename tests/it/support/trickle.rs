@@ -17,7 +17,7 @@ impl Trickle {
         Trickle::begin_as(world, table_and_options, "text/csv")
     }
 
-    /// Begins a load of any format.
+    /// Begins a load of unknown length.
     pub(crate) fn begin_as(world: &World, table_and_options: &str, content_type: &str) -> Trickle {
         let (pieces, body) = unbounded();
         let request = world.post(table_and_options, content_type).body(reqwest::Body::wrap_stream(body));

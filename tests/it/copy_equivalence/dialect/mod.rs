@@ -77,9 +77,7 @@ impl Dialect {
         for (name, value) in &self.options {
             query.append_pair(name, value);
         }
-        if self.format == Format::Csv || self.header {
-            query.append_pair("header", if self.header { "present" } else { "absent" });
-        }
+        query.append_pair("header", if self.header { "present" } else { "absent" });
         query.finish()
     }
 

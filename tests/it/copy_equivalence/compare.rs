@@ -127,9 +127,9 @@ impl<'a> Twins<'a> {
         }
         let left: i64 = self.client.query_one(&format!("SELECT count(*) FROM {}", self.ours), &[]).await.unwrap().get(0);
         if left != 0 {
-            tally
-                .unexplained
-                .push(self.difference(None, "refused loads leave nothing", format!("{left} rows are there")));
+            let difference = self.difference(None, "leaves nothing of what it refuses", format!("{left} rows are there"));
+            tally.unexplained.push(difference);
+            self.client.batch_execute(&format!("TRUNCATE {}", self.ours)).await.unwrap();
         }
     }
 

@@ -5,9 +5,10 @@ use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
+use super::CHOICE;
 use super::generated::seed;
 
-/// Differences that are printed of each type.
+/// Differences that are printed of each type, unless only some types were asked for.
 const SHOWN: usize = 12;
 
 /// Something that the two ways treat differently.
@@ -88,15 +89,16 @@ impl Tally {
     }
 
     pub(super) fn print_differences(&self) {
+        let most = if std::env::var_os(CHOICE).is_some() { usize::MAX } else { SHOWN };
         let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
         for difference in &self.unexplained {
             let count = shown.entry(&difference.subject).or_default();
             *count += 1;
-            if *count <= SHOWN {
+            if *count <= most {
                 print(&difference.to_string());
             }
         }
-        for (subject, count) in shown.into_iter().filter(|(_, count)| *count > SHOWN) {
+        for (subject, count) in shown.into_iter().filter(|(_, count)| *count > most) {
             print(&format!("  {subject}: {count} differences in all"));
         }
     }

@@ -85,13 +85,18 @@ fn numeric_cases() -> Vec<Case> {
         cases.push(Case::new(declared, &["numeric"], DIGITS, wide.clone()));
     }
     cases.extend(with_array(Case::new("numeric(10,2)", &["numeric"], DIGITS, numerics("[0-9]{1,8}", "[0-9]{1,4}"))));
-    for declared in ["numeric(4,1)", "numeric(5)", "numeric(1,1)"] {
-        cases.push(Case::new(declared, &["numeric"], DIGITS, numerics("[0-9]{1,4}", "[0-9]{1,4}")));
+    for (declared, integer) in [("numeric(4,1)", "[0-9]{1,3}"), ("numeric(5)", "[0-9]{1,5}"), ("numeric(1,1)", "0")] {
+        cases.push(Case::new(declared, &["numeric"], DIGITS, numerics(integer, "[0-9]{1,4}")));
     }
     // Negative scales, and scales beyond the precision, came with PostgreSQL 15.
-    for declared in ["numeric(3,-2)", "numeric(2,-10)", "numeric(2,4)", "numeric(3,10)"] {
-        let values = numerics("[0-9]{1,12}", "0{1,9}[0-9]{1,4}");
-        cases.push(Case::new(declared, &["numeric"], DIGITS, values).since(15));
+    let scales = [
+        ("numeric(3,-2)", "[0-9]{1,5}", "[0-9]{1,4}"),
+        ("numeric(2,-10)", "[0-9]{1,12}", "[0-9]{1,4}"),
+        ("numeric(2,4)", "0", "00[0-9]{1,6}"),
+        ("numeric(3,10)", "0", "0{7}[0-9]{1,5}"),
+    ];
+    for (declared, integer, fraction) in scales {
+        cases.push(Case::new(declared, &["numeric"], DIGITS, numerics(integer, fraction)).since(15));
     }
     cases
 }

@@ -213,19 +213,22 @@ impl<'a> Twins<'a> {
         let row = self.client.query_one(sql, &[&self.ours]).await.unwrap();
         match row.get::<_, Option<String>>(0) {
             Some(send) => format!("{send}(v::{})", row.get::<_, String>(1)),
-            None => "convert_to(v::text, 'UTF8')".to_owned(),
+            None => "textsend(v::text)".to_owned(),
         }
     }
 
+    /// A value as text, of which what is not ASCII is shown by its bytes: some input functions store what is no text in any encoding.
     async fn shown(&self, table: &str, id: i32) -> String {
         let bytes = self.bytes_of_v().await;
-        let sql = format!(
-            "SELECT coalesce(left(v::text, 100), 'NULL'), left(coalesce(encode({bytes}, 'hex'), ''), 100) FROM {table} WHERE id = {id}"
-        );
-        match self.client.query_opt(&sql, &[]).await.unwrap() {
-            Some(row) => format!("{} ({})", row.get::<_, String>(0), row.get::<_, String>(1)),
-            None => "nothing".to_owned(),
-        }
+        let sql = format!("SELECT encode(textsend(v::text), 'escape'), encode({bytes}, 'hex') FROM {table} WHERE id = {id}");
+        let Some(row) = self.client.query_opt(&sql, &[]).await.unwrap() else {
+            return "nothing".to_owned();
+        };
+        let part = |index| {
+            row.get::<_, Option<String>>(index)
+                .map_or("NULL".to_owned(), |text| text.chars().take(100).collect())
+        };
+        format!("{} ({})", part(0), part(1))
     }
 
     fn difference(&self, row: Option<&Row>, theirs: &str, ours: String) -> Difference {

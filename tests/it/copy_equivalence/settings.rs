@@ -69,7 +69,13 @@ pub(super) const SETTINGS: [Setting; 7] = [
     },
     Setting { name: "LATIN1", encoding: Some("LATIN1"), settings: &[], types: CHARACTERS },
     Setting { name: "EUC_JP", encoding: Some("EUC_JP"), settings: &[], types: CHARACTERS },
-    Setting { name: "SQL_ASCII", encoding: Some("SQL_ASCII"), settings: &[], types: CHARACTERS },
+    // Here a name may end within a character, and no such name can be sent to a client.
+    Setting {
+        name: "SQL_ASCII",
+        encoding: Some("SQL_ASCII"),
+        settings: &[],
+        types: &["text", "varchar(3)", "char(3)", "json", "jsonb", "bytea", "text[]", "xml", "tsvector", "jsonpath", "text_range"],
+    },
 ];
 
 impl Setting {

@@ -205,7 +205,7 @@ impl<'a> Lane<'a> {
                 subject: format!("{dialect}{how}"),
                 text: Some(format!("\"{}\"", String::from_utf8_lossy(body).escape_debug())),
                 theirs: format!("{theirs:?}"),
-                ours: format!("{ours:?}"),
+                ours: format!("{ours:?} {}", answer.json["type"].as_str().unwrap_or_default()),
             }),
         }
         tally.values += 1;

@@ -29,6 +29,8 @@ pub struct Table {
     pub null_is_final: bool,
     /// how the session reads text
     pub dialect: Dialect,
+    /// the database holds text in UTF-8, as loads send it: nothing has to be converted before an input function sees it
+    pub is_utf8: bool,
 }
 
 /// A column of a table.
@@ -88,6 +90,7 @@ impl Table {
                 money_is_plain: true,
                 array_nulls: true,
             },
+            is_utf8: true,
         }
     }
 
@@ -148,7 +151,8 @@ pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableEr
                     pg_catalog.current_setting('server_version_num')::int4, \
                     upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
                     pg_catalog.current_setting('lc_monetary') ~ '^(C|POSIX|C\\.(UTF-8|utf8)|en_US(\\.(UTF-8|utf8))?)$', \
-                    pg_catalog.current_setting('array_nulls')::bool \
+                    pg_catalog.current_setting('array_nulls')::bool, \
+                    pg_catalog.current_setting('server_encoding') = 'UTF8' \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
             &[(&oid, Type::OID)],
         )
@@ -177,6 +181,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
             money_is_plain: get_flag(9)?,
             array_nulls: get_flag(10)?,
         },
+        is_utf8: get_flag(11)?,
     };
     let shown = table.display_name();
     if is_reserved(&table.schema, &table.name) {

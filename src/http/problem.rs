@@ -274,7 +274,12 @@ fn from_database(error: &DatabaseError) -> Problem {
         None => error.message.clone(),
     };
     let class = code.get(..2).unwrap_or("");
+    // An extension's input function may use any code (PostGIS: XX000), and so may one that looks things up (regclass: 42P01). While it
+    // read a value, the value is what is wrong.
+    let position = &error.position;
+    let reads_value = position.column.is_some() && (position.line.is_some() || position.row.is_some());
     let mut problem = match (class, code) {
+        ("42" | "3F" | "XX", _) if reads_value => refused("bad-row", detail),
         (_, "42501") => Problem::new(StatusCode::FORBIDDEN, "table-forbidden", "No privilege", detail),
         (_, "42P01" | "3F000") => Problem::new(StatusCode::NOT_FOUND, "table-not-found", "No such table", detail),
         (_, "53100") => {
@@ -290,10 +295,7 @@ fn from_database(error: &DatabaseError) -> Problem {
             tracing::warn!(%error, sqlstate = code, "target database");
             Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; nothing was loaded"))
         }
-        // An extension's input function may use any code (PostGIS: XX000). While it read a value, the value is what is wrong.
-        _ if error.position.column.is_some() && (error.position.line.is_some() || error.position.row.is_some()) => {
-            refused("bad-row", detail)
-        }
+        _ if reads_value => refused("bad-row", detail),
         _ => {
             tracing::error!(%error, sqlstate = code, "target database");
             let title = "PostgreSQL failed";

@@ -224,8 +224,9 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
     let (encoding, bulk) = (load.encoding, bulk.clone());
-    // One COPY has one format, and only the text format takes every row.
-    let text_only = load.segments == Segments::One;
+    // One COPY has one format, and only the text format takes every row. And where text has to be converted, that comes first: only the
+    // server knows what becomes of it.
+    let text_only = load.segments == Segments::One || !load.table.is_utf8;
     let runtime = Handle::current();
     // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
     let over = CancellationToken::new();

@@ -41,8 +41,16 @@ impl Row {
 /// What COPY says to the values of a type.
 struct Verdict {
     accepted: Vec<Row>,
-    /// with the SQLSTATE; of those to be tried
-    refused: Vec<(Row, String)>,
+    /// of those to be tried
+    refused: Vec<(Row, Refusal)>,
+}
+
+/// How COPY refuses a value: with which SQLSTATE, and whether it says the line and the column (it converts before it cuts fields).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Refusal {
+    sqlstate: String,
+    line: bool,
+    column: bool,
 }
 
 /// Both ways for one type.
@@ -98,25 +106,33 @@ impl<'a> Twins<'a> {
         Verdict { accepted, refused }
     }
 
-    async fn copy(&self, copy: &Statement, body: String) -> Result<(), String> {
+    async fn copy(&self, copy: &Statement, body: String) -> Result<(), Refusal> {
         let attempt = async {
             let sink = self.client.copy_in(copy).await?;
             let mut sink = std::pin::pin!(sink);
             sink.send(Bytes::from(body)).await?;
             sink.finish().await
         };
-        let sqlstate = |error: tokio_postgres::Error| error.code().unwrap_or_else(|| panic!("{error:?}")).code().to_owned();
-        attempt.await.map(|_| ()).map_err(sqlstate)
+        let refusal = |error: tokio_postgres::Error| {
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+            let says = |part: &str| error.where_().is_some_and(|context| context.contains(part));
+            Refusal {
+                sqlstate: error.code().code().to_owned(),
+                line: says(", line "),
+                column: says(", column v"),
+            }
+        };
+        attempt.await.map(|_| ()).map_err(refusal)
     }
 
     /// Loads each refused value between good ones: it has to be named, and nothing may stay.
     async fn refuse(&self, verdict: &Verdict, tally: &mut Tally) {
         let plain = |row: &&Row| row.text.as_ref().is_none_or(|text| text.len() < 200 && !text.contains(['\n', '\r']));
         let good: Vec<String> = verdict.accepted.iter().filter(plain).map(Row::record).collect();
-        let attempts = verdict.refused.iter().enumerate().map(|(at, (row, sqlstate))| {
+        let attempts = verdict.refused.iter().enumerate().map(|(at, (row, refusal))| {
             let beside = |step: usize| good.get((at * step) % good.len().max(1)).cloned().unwrap_or_default();
             let (before, after) = (beside(1), beside(7));
-            async move { self.refuse_one(row, sqlstate, &before, &after).await }
+            async move { self.refuse_one(row, refusal, &before, &after).await }
         });
         let differences: Vec<Option<Difference>> = futures::stream::iter(attempts).buffer_unordered(POSTS).collect().await;
         for difference in differences {
@@ -133,20 +149,19 @@ impl<'a> Twins<'a> {
         }
     }
 
-    async fn refuse_one(&self, row: &Row, sqlstate: &str, before: &str, after: &str) -> Option<Difference> {
+    async fn refuse_one(&self, row: &Row, refusal: &Refusal, before: &str, after: &str) -> Option<Difference> {
         let body = format!("{before}{}{after}", row.record());
         let answer = self.post(body).await;
         let line = before.matches('\n').count() as u64 + 1;
         let json = &answer.json;
         let alike = answer.status == 422
-            && json["sqlstate"] == sqlstate
-            && json["line"] == line
-            && json["byte_offset"] == before.len() as u64
-            && json["column"] == "v";
+            && json["sqlstate"] == refusal.sqlstate.as_str()
+            && (!refusal.line || json["line"] == line && json["byte_offset"] == before.len() as u64)
+            && (!refusal.column || json["column"] == "v");
         if alike {
             return None;
         }
-        let theirs = format!("refused with {sqlstate} in line {line}, byte {}, column v", before.len());
+        let theirs = format!("refused, {refusal:?}, in line {line}, byte {}, column v", before.len());
         Some(self.difference(Some(row), &theirs, said(&answer)))
     }
 
@@ -239,10 +254,10 @@ impl<'a> Twins<'a> {
 
 /// A load that is refused costs a connection, so not everything that COPY refuses is tried: so many of them, evenly spread, and every
 /// SQLSTATE.
-fn thinned(refused: Vec<(Row, String)>, most: usize) -> Vec<(Row, String)> {
+fn thinned(refused: Vec<(Row, Refusal)>, most: usize) -> Vec<(Row, Refusal)> {
     let step = refused.len().div_ceil(most).max(1);
     let mut seen = HashSet::new();
-    let wanted = |(at, (_, sqlstate)): &(usize, (Row, String))| seen.insert(sqlstate.clone()) || at % step == 0;
+    let wanted = |(at, (_, refusal)): &(usize, (Row, Refusal))| seen.insert(refusal.clone()) || at % step == 0;
     refused.into_iter().enumerate().filter(wanted).map(|(_, refused)| refused).collect()
 }
 

@@ -116,10 +116,12 @@ impl<'a> Twins<'a> {
         let refusal = |error: tokio_postgres::Error| {
             let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
             let says = |part: &str| error.where_().is_some_and(|context| context.contains(part));
+            let sqlstate = error.code().code().to_owned();
+            // A row that is too large is found when a batch of rows is written, and the line is then the one that was read last.
             Refusal {
-                sqlstate: error.code().code().to_owned(),
-                line: says(", line "),
+                line: says(", line ") && !sqlstate.starts_with("54"),
                 column: says(", column v"),
+                sqlstate,
             }
         };
         attempt.await.map(|_| ()).map_err(refusal)

@@ -46,7 +46,7 @@ bench: target/bench-venv/.ready
 
 # What docs/ARROW.md says is asked of the code; a test holds the page to it.
 docs:
-	cargo test --locked --lib -- --ignored write_the_page
+	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib the_page_says_what_the_code_does
 
 fmt:
 	cargo fmt

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::meter::Meter;
 use super::queue::Closed;
 use super::segment::{Chunk, Form, Origin, RowIndex};
-use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter};
+use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter, text_field};
 use crate::engine::catalog::{Column, Table};
 use crate::error::{DataError, Position, RowError, SpoolError};
 
@@ -98,6 +98,17 @@ pub(super) struct Target {
     pub(super) shape: Shape,
     /// a NULL is an error here and now
     pub(super) refuse_null: bool,
+}
+
+impl Target {
+    /// Encodes a field from its text form; what only the server knows how to read is not ours.
+    #[inline]
+    pub(super) fn encode(&self, dialect: Dialect, text: &[u8], writer: &mut RowWriter) -> Result<(), FieldError> {
+        match &self.kind {
+            Some(kind) => text_field(kind, dialect, text, writer),
+            None => Err(FieldError::NotMine),
+        }
+    }
 }
 
 /// The rows of one load on their way into chunks.

@@ -11,7 +11,7 @@ use self::scan::{Marks, Record, Scanner};
 use self::value::{MARKER_CORRUPT, NullRule, value};
 use super::rows::{Halt, Rows, Target};
 use super::segment::{Form, Origin};
-use crate::encode::{Dialect, FieldError, check_text, text_field};
+use crate::encode::{Dialect, FieldError, check_text};
 use crate::error::{DataError, Position};
 
 /// From this version on, `\.` ends only what is in the text format.
@@ -206,11 +206,7 @@ impl Records {
                 }
                 Err(error) => return Err(refuse(rows, target, record, None, error)),
             };
-            let encoded = match &target.kind {
-                Some(kind) => text_field(kind, rows.table.dialect, text, &mut rows.writer),
-                None => Err(FieldError::NotMine),
-            };
-            match encoded {
+            match target.encode(rows.table.dialect, text, &mut rows.writer) {
                 Ok(()) => {}
                 Err(FieldError::NotMine) => {
                     rows.turn_to_text()?;

@@ -16,7 +16,7 @@ use self::object::Object;
 use self::scan::Cursor;
 use super::rows::{Halt, Rows};
 use super::segment::Form;
-use crate::encode::{FieldError, check_text, text_field};
+use crate::encode::{FieldError, check_text};
 use crate::engine::catalog::Table;
 
 /// How a body is to be read.
@@ -95,11 +95,7 @@ impl Objects {
                 }
                 Err(error) => return Err(self.refuse(place, line, rows, error)),
             };
-            let encoded = match &target.kind {
-                Some(kind) => text_field(kind, rows.table.dialect, text, &mut rows.writer),
-                None => Err(FieldError::NotMine),
-            };
-            match encoded {
+            match target.encode(rows.table.dialect, text, &mut rows.writer) {
                 Ok(()) => {}
                 Err(FieldError::NotMine) => {
                     rows.turn_to_text()?;

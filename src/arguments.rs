@@ -67,7 +67,18 @@ pub(crate) struct Serve {
     /// Loads at a time
     #[arg(long, env = "PGSLUICE_BULK_SLOTS", default_value_t = 4, value_parser = positive())]
     bulk_slots: u32,
-    /// How long a load waits for a slot, in milliseconds
+    /// Loads into one table at a time [default: as many as --bulk-slots]
+    #[arg(long, env = "PGSLUICE_TABLE_SLOTS", value_parser = positive(), value_name = "LOADS")]
+    table_slots: Option<u32>,
+    /// Memory that all loads together may come to need, in bytes; one that may need more runs alone
+    #[arg(long, env = "PGSLUICE_MEMORY_BUDGET", default_value_t = 3 << 30, value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    memory_budget: u64,
+    /// Loads that wait for a place; one more is refused at once
+    #[arg(long, env = "PGSLUICE_WAITING_LOADS", default_value_t = 64, value_name = "LOADS",
+          value_parser = clap::value_parser!(u32).range(..=100_000))]
+    waiting_loads: u32,
+    /// How long a load waits for a place, in milliseconds
     #[arg(long, env = "PGSLUICE_BULK_SLOT_WAIT_MS", default_value_t = 500, value_name = "MS")]
     bulk_slot_wait_ms: u64,
     /// How long connecting to a database may take, in seconds
@@ -127,6 +138,10 @@ pub(crate) struct Serve {
     /// How long a client may send nothing, in seconds
     #[arg(long, env = "PGSLUICE_CLIENT_STALL", default_value_t = 30, value_name = "SECONDS")]
     client_stall: u64,
+    /// How long PostgreSQL may do nothing that could be seen before it is asked whether it works, in seconds
+    #[arg(long, env = "PGSLUICE_DATABASE_STALL", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    database_stall: u64,
     /// How long a load may take in all, in seconds
     #[arg(long, env = "PGSLUICE_LOAD_TIMEOUT", default_value_t = 21_600, value_name = "SECONDS")]
     load_timeout: u64,
@@ -171,6 +186,9 @@ impl Serve {
         config::Bulk {
             url,
             slots: self.bulk_slots as usize,
+            table_slots: self.table_slots.unwrap_or(self.bulk_slots) as usize,
+            memory_bytes: self.memory_budget,
+            waiting_loads: self.waiting_loads as usize,
             slot_wait: Duration::from_millis(self.bulk_slot_wait_ms),
             connect_timeout: Duration::from_secs(self.connect_timeout),
             lock_timeout: Duration::from_secs(self.lock_timeout),
@@ -202,6 +220,7 @@ impl Serve {
                 total_bytes_max: self.spool_total_bytes_max,
             },
             client_stall: Duration::from_secs(self.client_stall),
+            database_stall: Duration::from_secs(self.database_stall),
             load_timeout: Duration::from_secs(self.load_timeout),
             ..config::Limits::default()
         }

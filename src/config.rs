@@ -39,7 +39,13 @@ pub struct Bulk {
     pub url: String,
     /// loads at a time
     pub slots: usize,
-    /// how long a load waits for a slot before it is told 503
+    /// loads into one table at a time
+    pub table_slots: usize,
+    /// memory that all loads together may come to need, in bytes
+    pub memory_bytes: u64,
+    /// loads that wait for a place
+    pub waiting_loads: usize,
+    /// how long a load waits for a place before it is told 503
     pub slot_wait: Duration,
     /// how long a connection may take to be made
     pub connect_timeout: Duration,
@@ -87,6 +93,8 @@ pub struct Limits {
     pub chunk_queue_bytes: usize,
     /// how long a client may send nothing while we wait for it
     pub client_stall: Duration,
+    /// how long PostgreSQL may do nothing that could be seen before it is asked whether it works
+    pub database_stall: Duration,
     /// how long a load may take in all
     pub load_timeout: Duration,
 }
@@ -104,6 +112,7 @@ impl Default for Limits {
             body_queue_bytes: 2 << 20,
             chunk_queue_bytes: 2 << 20,
             client_stall: Duration::from_secs(30),
+            database_stall: Duration::from_secs(60),
             load_timeout: Duration::from_secs(6 * 3600),
         }
     }

@@ -147,6 +147,20 @@ pub struct DatabaseError {
     pub position: Position,
 }
 
+impl DatabaseError {
+    /// The server has no connection left (`too_many_connections`): it lives, but cannot be asked anything just now.
+    pub fn is_full(&self) -> bool {
+        self.sqlstate.as_deref() == Some("53300")
+    }
+
+    /// The server could not be reached, or is starting or going down, or is full: it may answer the same question soon.
+    pub fn is_passing(&self) -> bool {
+        self.sqlstate
+            .as_deref()
+            .is_none_or(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300")
+    }
+}
+
 /// Why a table cannot be loaded, known before the body is asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -183,15 +197,48 @@ impl TableError {
     }
 }
 
-/// Why the bulk engine gave no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotError {
+/// What there is not enough of just now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
     /// All slots are taken.
     #[error("all {slots} load slots are taken")]
-    Saturated {
+    Slots {
         /// how many there are
         slots: usize,
     },
+    /// All slots of the table are taken.
+    #[error("{table} has {slots} load(s) at work, which is as many as a table may have (--table-slots)")]
+    Table {
+        /// which table
+        table: String,
+        /// how many it has
+        slots: usize,
+    },
+    /// The loads at work may come to need too much memory to let in one more.
+    #[error("the load may need {bytes} bytes of memory, which are not left of the {memory_bytes} that all loads share (--memory-budget)")]
+    Memory {
+        /// what the load may need, in bytes
+        bytes: u64,
+        /// what there is, in bytes
+        memory_bytes: u64,
+    },
+    /// So many wait that waiting is no use.
+    #[error("{waiting_max} loads wait for a place already (--waiting-loads)")]
+    WaitingRoom {
+        /// how many may wait
+        waiting_max: usize,
+    },
+    /// Others ask about tables for long.
+    #[error("others are asking about tables")]
+    Questions,
+}
+
+/// Why the bulk engine gave no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// There is no room.
+    #[error(transparent)]
+    Saturated(#[from] Shortage),
     /// The database could not be reached.
     #[error(transparent)]
     Database(#[from] DatabaseError),

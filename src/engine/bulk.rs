@@ -1,7 +1,7 @@
 //! The bulk engine: few, long, exclusive connections to the target database, for COPY only.
 //!
-//! A fixed number of slots and no overflow. A connection goes back for another load only after a commit; after anything else it is
-//! thrown away, and its backend is told to stop.
+//! A fixed number of slots and no overflow (`admission`). A connection goes back for another load only after a commit; after anything else
+//! it is thrown away, and its backend is told to stop.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::admission::{Admission, Capacity, Place};
 use super::{connection_config, unreachable};
 use crate::config;
-use crate::error::{DatabaseError, SlotError};
+use crate::error::{DatabaseError, Shortage, SlotError};
 
 /// How long an idle connection may take to answer before it is given up.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ pub struct Bulk(Arc<Inner>);
 struct Inner {
     config: Config,
     settings: config::Bulk,
-    slots: Arc<Semaphore>,
+    door: Admission,
     idle: Mutex<Vec<Session>>,
     /// for questions about tables, one at a time, so that they cost no more than one connection
     asking: Arc<Semaphore>,
@@ -41,6 +42,17 @@ pub struct Backend {
     pub pid: i32,
     /// `backend_start`, in microseconds since 1970
     pub start_micros: i64,
+}
+
+/// What a server process was seen to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// it works, or waits for anything but its client
+    Working,
+    /// it waits for its client
+    Waiting,
+    /// it is not there
+    Gone,
 }
 
 /// A driver's client with the task that moves its bytes.
@@ -60,15 +72,23 @@ pub struct Reading {
     pub date_style: Option<String>,
 }
 
-/// The right to run one load.
+/// What a connection is for. Dropped with it, it makes room for the next one.
 #[derive(Debug)]
-pub struct Slot(#[allow(dead_code, reason = "held, not read: dropping it frees the slot")] OwnedSemaphorePermit);
+enum Purpose {
+    Load(Place),
+    /// about a table
+    Question {
+        _one_at_a_time: OwnedSemaphorePermit,
+    },
+    /// about an outcome
+    Aside,
+}
 
 /// An exclusive connection; given back by [`release`](Self::release), thrown away when dropped.
 #[derive(Debug)]
 pub struct Connection {
     session: Option<Session>,
-    slot: Option<Slot>,
+    purpose: Purpose,
     engine: Bulk,
 }
 
@@ -81,7 +101,13 @@ impl Bulk {
         let config = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
         Ok(Bulk(Arc::new(Inner {
             config,
-            slots: Arc::new(Semaphore::new(settings.slots)),
+            door: Admission::new(Capacity {
+                slots: settings.slots,
+                table_slots: settings.table_slots,
+                memory_bytes: settings.memory_bytes,
+                waiting_max: settings.waiting_loads,
+                wait: settings.slot_wait,
+            }),
             settings,
             idle: Mutex::default(),
             asking: Arc::new(Semaphore::new(1)),
@@ -93,18 +119,27 @@ impl Bulk {
         self.0.settings.connect_timeout
     }
 
-    /// Waits a short while for a slot.
+    /// Gives a question, its connection included, as long as the database may take for an answer.
     ///
     /// # Errors
-    /// [`SlotError::Saturated`] when none came free.
-    pub async fn slot(&self) -> Result<Slot, SlotError> {
-        let permit = self.permit(&self.0.slots).await;
-        permit.map(Slot).ok_or(SlotError::Saturated { slots: self.0.settings.slots })
+    /// The question's own, or that there was no answer.
+    pub async fn in_time<T>(&self, question: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+        let within = self.answer_timeout();
+        let answer = tokio::time::timeout(within, question).await;
+        answer.unwrap_or_else(|_| Err(unreachable(format!("PostgreSQL did not answer within {} s", within.as_secs()))))
     }
 
-    async fn permit(&self, of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        let acquire = Arc::clone(of).acquire_owned();
-        tokio::time::timeout(self.0.settings.slot_wait, acquire).await.ok()?.ok()
+    /// How many loads may run into one table at a time.
+    pub fn table_slots(&self) -> usize {
+        self.0.settings.table_slots
+    }
+
+    /// Waits a short while for a place for a load: see [`Admission::enter`].
+    ///
+    /// # Errors
+    /// [`SlotError::Saturated`].
+    pub async fn enter(&self, table: &str, bytes: u64) -> Result<Place, SlotError> {
+        Ok(self.0.door.enter(table, bytes).await?)
     }
 
     /// A connection for questions about tables, beside the slots, so that an answer does not wait for loads.
@@ -112,25 +147,37 @@ impl Bulk {
     /// # Errors
     /// [`SlotError::Saturated`] when others ask for long, or the database cannot be reached.
     pub async fn connect_to_ask(&self) -> Result<Connection, SlotError> {
-        let permit = self.permit(&self.0.asking).await.ok_or(SlotError::Saturated { slots: 1 })?;
+        let permit = tokio::time::timeout(self.0.settings.slot_wait, Arc::clone(&self.0.asking).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(Shortage::Questions.into());
+        };
         let session = self.open().await.map_err(SlotError::Database)?;
-        Ok(self.connection(session, Some(Slot(permit))))
+        Ok(self.connection(session, Purpose::Question { _one_at_a_time: permit }))
     }
 
-    /// Opens a connection for the holder of a slot, or takes one that an earlier load left behind in good order.
+    /// The target database answers.
+    ///
+    /// # Errors
+    /// As [`connect_to_ask`](Self::connect_to_ask), whose connection proves it.
+    pub async fn ping(&self) -> Result<(), SlotError> {
+        self.connect_to_ask().await.map(Connection::release)
+    }
+
+    /// Opens a connection for a load that has been let in, or takes one that an earlier load left behind in good order.
     ///
     /// # Errors
     /// The database cannot be reached.
-    pub async fn connect(&self, slot: Slot) -> Result<Connection, DatabaseError> {
+    pub async fn connect(&self, place: Place) -> Result<Connection, DatabaseError> {
+        let purpose = Purpose::Load(place);
         while let Some(session) = self.take_idle() {
             // The server may have restarted since: ask before the load relies on it.
             let ping = tokio::time::timeout(PING_TIMEOUT, session.client.batch_execute(""));
             if !session.client.is_closed() && matches!(ping.await, Ok(Ok(()))) {
-                return Ok(self.connection(session, Some(slot)));
+                return Ok(self.connection(session, purpose));
             }
         }
         let session = self.open().await?;
-        Ok(self.connection(session, Some(slot)))
+        Ok(self.connection(session, purpose))
     }
 
     /// A connection beside the slots, for short questions about outcomes.
@@ -139,11 +186,11 @@ impl Bulk {
     /// The database cannot be reached.
     pub async fn connect_aside(&self) -> Result<Connection, DatabaseError> {
         let session = self.open().await?;
-        Ok(self.connection(session, None))
+        Ok(self.connection(session, Purpose::Aside))
     }
 
-    fn connection(&self, session: Session, slot: Option<Slot>) -> Connection {
-        Connection { session: Some(session), slot, engine: self.clone() }
+    fn connection(&self, session: Session, purpose: Purpose) -> Connection {
+        Connection { session: Some(session), purpose, engine: self.clone() }
     }
 
     fn take_idle(&self) -> Option<Session> {
@@ -193,6 +240,14 @@ impl Connection {
         self.session.as_ref().expect("a live connection").backend
     }
 
+    /// Tells admission what the load's table is called: see [`Place::settle`].
+    pub fn settle(&mut self, table: &str) -> bool {
+        match &mut self.purpose {
+            Purpose::Load(place) => place.settle(table),
+            Purpose::Question { .. } | Purpose::Aside => true,
+        }
+    }
+
     /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
     /// local to it, so that the next load starts afresh.
     ///
@@ -225,14 +280,35 @@ impl Connection {
         }
     }
 
-    /// Gives the connection back for the next load, when no transaction is open.
+    /// Gives the connection back for the next load, or closes it in good order if it is none of a load's; no transaction may be open.
     pub fn release(mut self) {
         if let Some(session) = self.session.take()
-            && self.slot.is_some()
+            && matches!(self.purpose, Purpose::Load(_))
         {
             let mut idle = self.engine.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.push(session);
         }
+    }
+
+    /// What a server process does just now. Of one that belongs to another role, or where `track_activities` is off, less can be seen,
+    /// and it counts as working.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn sight(&self, backend: Backend) -> Result<Sight, DatabaseError> {
+        let row = self
+            .client()
+            .query_typed_opt(
+                "SELECT coalesce(wait_event_type, '') = 'Client' OR coalesce(state, '') LIKE 'idle%' FROM pg_catalog.pg_stat_activity \
+                 WHERE pid = $1 AND coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, $2) = $2",
+                &[(&backend.pid, Type::INT4), (&backend.start_micros, Type::INT8)],
+            )
+            .await?;
+        Ok(match row.map(|row| row.try_get(0)).transpose()? {
+            None => Sight::Gone,
+            Some(true) => Sight::Waiting,
+            Some(false) => Sight::Working,
+        })
     }
 
     /// Ends the server process of a dead instance; true once it is gone. One of which this role may not see the start is not known to be
@@ -272,12 +348,12 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Tells the backend to stop, then closes the socket; the slot is free only when that is done.
+    /// Tells the backend to stop, then closes the socket; its place is free only when that is done.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else {
             return;
         };
-        let slot = self.slot.take();
+        let purpose = std::mem::replace(&mut self.purpose, Purpose::Aside);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.io.abort();
             return;
@@ -286,7 +362,7 @@ impl Drop for Connection {
             let cancel = session.client.cancel_token();
             let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
             session.io.abort();
-            drop(slot);
+            drop(purpose);
         });
     }
 }

@@ -1,5 +1,6 @@
 //! DATABASE: the two engines and what they share, which is how to reach a PostgreSQL and how to read its errors.
 
+pub mod admission;
 pub mod bulk;
 pub mod catalog;
 pub mod embedded;

@@ -18,5 +18,6 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         return Err(Problem::unavailable("shutting-down", "the service is shutting down"));
     }
     edge.conductor.ping().await.map_err(|error| metadata(&error))?;
+    edge.conductor.ping_target().await?;
     Ok(Json(json!({ "status": "ready" })))
 }

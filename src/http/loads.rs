@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::Edge;
 use super::options::load_request;
+use super::peer::Peer;
 use super::problem::{Documents, Problem};
 use super::upload::Upload;
 use crate::error::Stop;
@@ -21,6 +22,7 @@ pub(super) async fn create(
     State(edge): State<Arc<Edge>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -33,7 +35,7 @@ pub(super) async fn create(
     }
     // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
     let client = Presence::default();
-    let load = tokio::spawn(load(edge, request, upload, client.stopper()));
+    let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()));
     let outcome = load.await.map_err(|panic| {
         tracing::error!(%panic, "a load panicked");
         let title = "A defect of pgsluice";
@@ -45,8 +47,8 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(job)).into_response())
 }
 
-async fn load(edge: Arc<Edge>, request: Request, upload: Upload, stopper: Stopper) -> Result<Job, Failure> {
-    let accepted = edge.conductor.accept(request, stopper).await?;
+async fn load(edge: Arc<Edge>, request: Request, upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
+    let accepted = edge.conductor.accept(request, &peer, stopper).await?;
     edge.conductor.run(accepted, upload, &Documents).await
 }
 

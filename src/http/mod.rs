@@ -6,6 +6,7 @@ mod jobs;
 mod loads;
 mod openapi;
 mod options;
+mod peer;
 mod problem;
 mod serve;
 mod tables;

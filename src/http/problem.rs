@@ -1,5 +1,7 @@
 //! RFC 9457: every error as `application/problem+json`, with a type that stays the same.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,14 @@ use uuid::Uuid;
 use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
 use crate::jobs::{Describe, Failure};
 
-const RETRY_AFTER_SECONDS: u32 = 2;
+/// Whoever was refused together must not come back together, so each is told another time, from these.
+const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+fn retry_after() -> u64 {
+    let chance = RandomState::new().build_hasher().finish();
+    let (first, last) = RETRY_AFTER_SECONDS.into_inner();
+    first + chance % (last - first + 1)
+}
 
 /// An error as the client gets it.
 #[derive(Debug, Clone, Serialize)]
@@ -77,7 +86,7 @@ impl Problem {
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Problem {
         let title = "The service cannot do this now";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
-            .with_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after()))
     }
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
@@ -129,9 +138,8 @@ impl Describe for Documents {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
         match failure {
-            Failure::Slot(SlotError::Saturated { slots }) => {
-                let detail = format!("all {slots} load slots are taken; nothing was loaded, try again");
-                Problem::unavailable("saturated", detail)
+            Failure::Slot(SlotError::Saturated(shortage)) => {
+                Problem::unavailable("saturated", format!("{shortage}; nothing was loaded, try again"))
             }
             Failure::Slot(SlotError::Database(error)) => from_database(&error),
             Failure::Table(error) => from_table(error),
@@ -278,6 +286,8 @@ fn from_database(error: &DatabaseError) -> Problem {
     // read a value, the value is what is wrong.
     let position = &error.position;
     let reads_value = position.column.is_some() && (position.line.is_some() || position.row.is_some());
+    // The service keeps no body, so it cannot try again by itself.
+    const SEND_AGAIN: &str = "nothing was loaded, and the service has not kept the body: send it again";
     let mut problem = match (class, code) {
         ("42" | "3F" | "XX", _) if reads_value => refused("bad-row", detail),
         (_, "42501") => Problem::new(StatusCode::FORBIDDEN, "table-forbidden", "No privilege", detail),
@@ -293,7 +303,7 @@ fn from_database(error: &DatabaseError) -> Problem {
         ("22" | "23" | "42" | "44" | "P0" | "0A" | "55" | "54", _) => refused("bad-row", detail),
         ("" | "08" | "28" | "3D" | "40" | "53" | "57" | "25", _) => {
             tracing::warn!(%error, sqlstate = code, "target database");
-            Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; nothing was loaded"))
+            Problem::unavailable("database-unavailable", format!("PostgreSQL: {detail}; {SEND_AGAIN}"))
         }
         _ if reads_value => refused("bad-row", detail),
         _ => {

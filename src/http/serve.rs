@@ -10,7 +10,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
+use super::peer::Line;
 use super::{Edge, router};
 
 /// After a failed accept (no file descriptors left, say), so that the loop does not spin.
@@ -30,7 +32,7 @@ pub struct Shutdown {
 /// Serves until `shutdown`; then takes no new loads, gives those that run their grace period, and only then closes the door: whoever
 /// asks after a job meanwhile is answered.
 pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
-    let service = TowerToHyperService::new(router(Arc::clone(&edge)));
+    let router = router(Arc::clone(&edge));
     let connections = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(edge.settings.header_timeout);
@@ -48,7 +50,13 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
                 continue;
             }
         };
-        let connection = builder.serve_connection(prepare(stream), service.clone());
+        let line = prepare(stream);
+        let peer = line.peer();
+        let service = router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            request
+        });
+        let connection = builder.serve_connection(TokioIo::new(line), TowerToHyperService::new(service));
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -60,12 +68,12 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
     let _ = tokio::time::timeout(CLOSE_TIME, connections.shutdown()).await;
 }
 
-fn prepare(stream: TcpStream) -> TokioIo<TcpStream> {
+fn prepare(stream: TcpStream) -> Line {
     // Answers are small and awaited.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    TokioIo::new(stream)
+    Line::new(stream)
 }
 
 async fn drain(edge: &Edge, shutdown: Shutdown) {

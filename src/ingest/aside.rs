@@ -20,25 +20,28 @@ pub(super) struct Aside {
     runtime: Handle,
     /// the load has ended otherwise, and nobody waits for the answer
     abandoned: CancellationToken,
+    /// how long an answer may take; it is a matter of milliseconds
+    stall: Duration,
     connection: Option<Connection>,
     waited: Duration,
 }
 
 impl Aside {
-    pub(super) fn new(bulk: Bulk, runtime: Handle, abandoned: CancellationToken) -> Aside {
-        Aside { bulk, runtime, abandoned, connection: None, waited: Duration::ZERO }
+    pub(super) fn new(bulk: Bulk, runtime: Handle, abandoned: CancellationToken, stall: Duration) -> Aside {
+        Aside { bulk, runtime, abandoned, stall, connection: None, waited: Duration::ZERO }
     }
 }
 
 impl Convert for Aside {
     fn to_utf8(&mut self, bytes: &[u8], encoding: &str) -> Result<String, Refusal> {
         let waiting_since = Instant::now();
-        let (bulk, connection, abandoned) = (&self.bulk, &mut self.connection, &self.abandoned);
+        let (bulk, connection, abandoned, stall) = (&self.bulk, &mut self.connection, &self.abandoned, self.stall);
         let answer = self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => None,
                 answer = ask(bulk, connection, bytes, encoding) => Some(answer),
+                () = tokio::time::sleep(stall) => Some(Err(silent(stall))),
             }
         });
         self.waited += waiting_since.elapsed();
@@ -64,6 +67,13 @@ async fn ask(bulk: &Bulk, connection: &mut Option<Connection>, bytes: &[u8], enc
         None => connection.insert(bulk.connect_aside().await?),
     };
     connection.convert_from(bytes, encoding).await
+}
+
+fn silent(stall: Duration) -> DatabaseError {
+    DatabaseError {
+        message: format!("no answer within {} s to the question of what a text is in UTF-8", stall.as_secs()),
+        ..DatabaseError::default()
+    }
 }
 
 impl Drop for Aside {

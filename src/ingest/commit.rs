@@ -1,17 +1,23 @@
 //! Stage *commit*: the ledger row and COMMIT, in the load's transaction; and, where the answer to COMMIT was lost, what became of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::engine::bulk::{Backend, Bulk, Connection};
-use crate::error::DatabaseError;
+use crate::engine::bulk::{Backend, Bulk, Connection, Sight};
+use crate::error::{DatabaseError, LoadError};
 
-/// How long an unknown outcome is asked after before the client is told that it is pending.
-const RESOLVE_TIME: Duration = Duration::from_secs(20);
+/// An unknown outcome is asked after for so many times the time that the database may take for an answer, before the client is told
+/// that it is pending.
+const RESOLVE_ANSWERS: u32 = 2;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long COMMIT may go without an answer before somebody looks, and looks again.
+const LOOK_PAUSE: Duration = Duration::from_secs(3);
+/// How often it must be seen that nobody works on it: the first look may come between COMMIT's end and what is to be seen of it.
+const IDLE_LOOKS: u32 = 2;
 
 /// Where a load ended up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +49,57 @@ pub(super) async fn write_ledger(connection: &Connection, job: Uuid, table_name:
 /// # Errors
 /// It cannot be asked.
 pub async fn target_id(bulk: &Bulk) -> Result<Uuid, DatabaseError> {
-    let connection = bulk.connect_aside().await?;
-    let row = connection.client().query_typed_one("SELECT id FROM pgsluice.target", &[]).await?;
-    Ok(row.try_get(0)?)
+    let asking = async {
+        let connection = bulk.connect_aside().await?;
+        let row = connection.client().query_typed_one("SELECT id FROM pgsluice.target", &[]).await?;
+        connection.release();
+        Ok(row.try_get(0)?)
+    };
+    bulk.in_time(asking).await
 }
 
 /// What COMMIT came to.
 #[derive(Debug)]
-pub(super) enum Commit {
+enum Commit {
     Done,
     /// the server said no: a deferred constraint, say
     Refused(DatabaseError),
-    /// no answer came
+    /// no answer came, and the ledger has the load
+    Found,
+    /// no answer came, and none will
     Unknown,
 }
 
-pub(super) async fn commit(connection: &Connection) -> Commit {
+/// COMMIT; and, if its answer does not come, what became of the load. An error means that nothing of it is in the table (but see
+/// [`LoadError::OutcomePending`]).
+pub(super) async fn settle(bulk: &Bulk, connection: Connection, job: Uuid, rows: u64, within: Duration) -> Result<u64, LoadError> {
+    let backend = connection.backend();
+    let answer = tokio::select! {
+        biased;
+        answer = commit(&connection) => answer,
+        seen = watch(bulk, job, backend) => seen,
+        // A COMMIT that takes for ever must not hold its slot for ever.
+        () = tokio::time::sleep(within) => Commit::Unknown,
+    };
+    match answer {
+        Commit::Done => {
+            connection.release();
+            Ok(rows)
+        }
+        Commit::Refused(error) => Err(error.into()),
+        Commit::Found => Ok(rows),
+        Commit::Unknown => {
+            drop(connection);
+            match find_out(bulk, job, backend).await {
+                Some(Outcome::Committed { rows }) => Ok(rows),
+                Some(Outcome::NotCommitted) => Err(lost_connection().into()),
+                None => Err(LoadError::OutcomePending),
+            }
+        }
+    }
+}
+
+async fn commit(connection: &Connection) -> Commit {
     match connection.client().batch_execute("COMMIT").await {
         Ok(()) => Commit::Done,
         // Only a plain ERROR is a sure no. FATAL and PANIC end the session, and may do so after the commit took effect.
@@ -69,8 +110,48 @@ pub(super) async fn commit(connection: &Connection) -> Commit {
     }
 }
 
+/// While COMMIT is unanswered: looks whether it has taken effect, and whether anybody still works on it. One that waits for a
+/// synchronous standby is at work, and not to be seen in the ledger before the standby has it.
+async fn watch(bulk: &Bulk, job: Uuid, backend: Backend) -> Commit {
+    let mut idle = 0;
+    let mut heard = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        match bulk.in_time(look(bulk, job, backend)).await {
+            Ok((Outcome::Committed { .. }, _)) => return Commit::Found,
+            Ok((Outcome::NotCommitted, Sight::Working)) => (idle, heard) = (0, Instant::now()),
+            Ok((Outcome::NotCommitted, _)) => (idle, heard) = (idle + 1, Instant::now()),
+            // It lives, and has no connection left for a question.
+            Err(error) if error.is_full() => heard = Instant::now(),
+            Err(error) => tracing::warn!(%job, %error, "COMMIT is unanswered, and nobody can be asked what became of it"),
+        }
+        if idle == IDLE_LOOKS || heard.elapsed() > resolve_time(bulk) {
+            return Commit::Unknown;
+        }
+    }
+}
+
+async fn look(bulk: &Bulk, job: Uuid, backend: Backend) -> Result<(Outcome, Sight), DatabaseError> {
+    let connection = bulk.connect_aside().await?;
+    // In this order: whoever has ended between the two questions is seen in the ledger at the next look.
+    let seen = (read_ledger(&connection, job).await?, connection.sight(backend).await?);
+    connection.release();
+    Ok(seen)
+}
+
+fn lost_connection() -> DatabaseError {
+    DatabaseError {
+        message: "the connection to PostgreSQL was lost during COMMIT, and the load was rolled back".into(),
+        ..DatabaseError::default()
+    }
+}
+
+fn resolve_time(bulk: &Bulk) -> Duration {
+    bulk.answer_timeout() * RESOLVE_ANSWERS
+}
+
 /// Finds out what became of a load whose connection is lost, asking for a bounded time; `None` when nobody could be asked.
-pub(super) async fn find_out(bulk: &Bulk, job: Uuid, backend: Backend) -> Option<Outcome> {
+async fn find_out(bulk: &Bulk, job: Uuid, backend: Backend) -> Option<Outcome> {
     let asking = async {
         loop {
             match resolve(bulk, job, backend).await {
@@ -81,25 +162,30 @@ pub(super) async fn find_out(bulk: &Bulk, job: Uuid, backend: Backend) -> Option
             tokio::time::sleep(RESOLVE_PAUSE).await;
         }
     };
-    tokio::time::timeout(RESOLVE_TIME, asking).await.ok()
+    tokio::time::timeout(resolve_time(bulk), asking).await.ok()
 }
 
 /// What became of a load. If the ledger does not have it, its server process is ended, so that nothing can change any more, and the
 /// ledger is read again. `None` while that process is still there.
 ///
 /// # Errors
-/// The target database cannot be asked.
+/// The target database cannot be asked, or does not answer in time.
 pub async fn resolve(bulk: &Bulk, job: Uuid, backend: Backend) -> Result<Option<Outcome>, DatabaseError> {
-    let connection = bulk.connect_aside().await?;
-    let mut outcome = read_ledger(&connection, job).await?;
-    // A load that is in the ledger may have given its server process on to another.
-    if outcome == Outcome::NotCommitted {
-        if !connection.terminate(backend).await? {
-            return Ok(None);
+    let asking = async {
+        let connection = bulk.connect_aside().await?;
+        let mut outcome = read_ledger(&connection, job).await?;
+        // A load that is in the ledger may have given its server process on to another.
+        if outcome == Outcome::NotCommitted {
+            if !connection.terminate(backend).await? {
+                connection.release();
+                return Ok(None);
+            }
+            outcome = read_ledger(&connection, job).await?;
         }
-        outcome = read_ledger(&connection, job).await?;
-    }
-    Ok(Some(outcome))
+        connection.release();
+        Ok(Some(outcome))
+    };
+    bulk.in_time(asking).await
 }
 
 async fn read_ledger(connection: &Connection, job: Uuid) -> Result<Outcome, DatabaseError> {

@@ -77,6 +77,7 @@ pub(super) async fn run(
             return Ok(None);
         };
         let working_since = Instant::now();
+        let _wait = meter.waits.begin();
         match item {
             Item::Value(Feed::Columns(columns)) => {
                 copies.close().await?;

@@ -40,6 +40,47 @@ impl Clock {
     }
 }
 
+/// Whether the load waits for PostgreSQL just now, and since when. A wait is a statement or a chunk: whatever PostgreSQL has to take or to
+/// answer before the load can go on.
+#[derive(Debug)]
+pub struct Waits {
+    origin: Instant,
+    /// microseconds from `origin` to the beginning of the wait; 0 when there is none
+    since: AtomicU64,
+}
+
+/// One wait; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Wait<'a>(&'a Waits);
+
+impl Default for Waits {
+    fn default() -> Waits {
+        Waits { origin: Instant::now(), since: AtomicU64::new(0) }
+    }
+}
+
+impl Waits {
+    /// A wait begins. There is one at a time.
+    #[must_use]
+    pub fn begin(&self) -> Wait<'_> {
+        let since = self.origin.elapsed().as_micros() as u64;
+        self.since.store(since.max(1), Relaxed);
+        Wait(self)
+    }
+
+    /// When the wait began that goes on now.
+    pub fn since(&self) -> Option<Instant> {
+        let since = self.since.load(Relaxed);
+        (since > 0).then(|| self.origin + Duration::from_micros(since))
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.since.store(0, Relaxed);
+    }
+}
+
 /// The counters and clocks of one load.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -51,7 +92,7 @@ pub struct Meter {
     pub rows_received: Counter,
     /// rows that PostgreSQL has taken (not yet committed)
     pub rows_copied: Counter,
-    /// waiting for a slot
+    /// waiting for a place
     pub queue: Clock,
     /// waiting for the client
     pub client_wait: Clock,
@@ -59,6 +100,8 @@ pub struct Meter {
     pub encode: Clock,
     /// waiting for PostgreSQL
     pub database: Clock,
+    /// waiting for PostgreSQL now
+    pub waits: Waits,
     /// ledger and COMMIT
     pub commit: Clock,
 }

@@ -20,6 +20,7 @@ pub mod commit;
 mod copy;
 pub mod csv;
 mod decompress;
+mod memory;
 pub mod meter;
 pub mod ndjson;
 pub mod parquet;
@@ -27,6 +28,7 @@ mod queue;
 mod rows;
 mod segment;
 mod transcode;
+mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use self::aside::Aside;
 pub use self::body::Frames;
 pub use self::copy::Segments;
 pub use self::decompress::Coding;
+pub use self::memory::memory_bytes;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rows::{Emit, Feed, Halt, Rows};
@@ -49,7 +52,7 @@ pub use self::transcode::{ByteOrder, Charset, Encoding};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
-use crate::error::{DataError, DatabaseError, LoadError, Stop, TableError};
+use crate::error::{DataError, LoadError, Stop, TableError};
 
 /// What a body is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,46 +164,27 @@ pub async fn run(
         let rows = transfer(&load, frames, bulk, &connection, limits).await?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
-        let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
+        let xid = {
+            let _wait = load.meter.waits.begin();
+            commit::write_ledger(&connection, load.job, &name, rows).await?
+        };
         witness.committing(&xid).await?;
         load.meter.commit.add_since(committing_since);
         Ok::<u64, LoadError>(rows)
     };
+    let dead_link = watch::dead_link(bulk, connection.backend(), &load.meter.waits, limits.database_stall);
     // Up to here a load can be stopped; dropping `connection` on the way out rolls it back.
     let rows = tokio::select! {
         biased;
         stop = stopper.stopped() => return Err(stop.into()),
         () = tokio::time::sleep(load.timeout) => return Err(Stop::Timeout.into()),
+        error = dead_link => return Err(error.into()),
         sealed = sealed => sealed?,
     };
     let committing_since = Instant::now();
-    let backend = connection.backend();
-    // A COMMIT that takes for ever (a synchronous standby that is gone) must not hold its slot for ever.
-    let committed = tokio::time::timeout(load.timeout, commit::commit(&connection)).await;
-    let outcome = match committed.unwrap_or(commit::Commit::Unknown) {
-        commit::Commit::Done => {
-            connection.release();
-            Ok(rows)
-        }
-        commit::Commit::Refused(error) => Err(error.into()),
-        commit::Commit::Unknown => {
-            drop(connection);
-            match commit::find_out(bulk, load.job, backend).await {
-                Some(commit::Outcome::Committed { rows }) => Ok(rows),
-                Some(commit::Outcome::NotCommitted) => Err(lost_connection().into()),
-                None => Err(LoadError::OutcomePending),
-            }
-        }
-    };
+    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).await;
     load.meter.commit.add_since(committing_since);
     outcome
-}
-
-fn lost_connection() -> DatabaseError {
-    DatabaseError {
-        message: "the connection to PostgreSQL was lost during COMMIT, and the load was rolled back".into(),
-        ..DatabaseError::default()
-    }
 }
 
 /// Body to COPY: three stages at work at the same time, the first failure ends all of them.
@@ -212,7 +196,9 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let receive = body::receive(frames, body_in, bounds, meter);
     let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
+        let wait = meter.waits.begin();
         copy::lock(connection, &load.table).await?;
+        drop(wait);
         copy::run(connection, &load.table, chunks_out, load.segments, meter).await
     };
     let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
@@ -235,7 +221,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
         let transcoder = match encoding {
             Encoding::Utf8 => None,
             Encoding::Foreign(charset) => {
-                let server = Aside::new(bulk, runtime.clone(), over);
+                let server = Aside::new(bulk, runtime.clone(), over, limits.database_stall);
                 Some(Transcoder::new(charset, limits.record_bytes_max, server))
             }
         };

@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::instance::Identity;
-use super::progress::{Registry, Running};
+use super::progress::{Entry, Registry, Running};
 use super::store::{Counts, Filter, Store};
 use super::{Job, State};
 use crate::config::Limits;
-use crate::engine::bulk::{Bulk, Connection, Reading, Slot};
+use crate::engine::admission::Place;
+use crate::engine::bulk::{Bulk, Connection, Reading};
 use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
-use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
+use crate::error::{DatabaseError, LoadError, Shortage, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
@@ -26,6 +27,9 @@ const MODE: &str = "append";
 /// How long a cancellation waits for the job's end before it answers.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How long a load that is about to commit waits for a metadata database that is away for a moment.
+const METADATA_PATIENCE: Duration = Duration::from_secs(20);
+const METADATA_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -77,6 +81,12 @@ pub trait Describe: Send + Sync {
     fn describe(&self, job: Uuid, error: &LoadError) -> (String, Value);
 }
 
+/// Whoever asked for a load. While that waits for a place, its body is not read, and a client that leaves is not noticed by that.
+pub trait Client: Sync {
+    /// Returns when the client has closed its end, or only its sending side: that cannot be told apart.
+    fn gone(&self) -> impl Future<Output = ()> + Send;
+}
+
 /// Runs loads and answers questions about jobs.
 #[derive(Debug, Clone)]
 pub struct Conductor {
@@ -86,6 +96,8 @@ pub struct Conductor {
     pub(super) running: Registry,
     limits: Arc<Limits>,
     spools: Spools,
+    /// nobody is let in any more
+    closing: CancellationToken,
 }
 
 /// A load that was accepted: its job is on record and its body may be asked for.
@@ -95,7 +107,7 @@ pub struct Accepted {
     load: Load,
     connection: Connection,
     running: Running,
-    entry: super::progress::Entry,
+    entry: Entry,
 }
 
 impl Conductor {
@@ -112,6 +124,7 @@ impl Conductor {
             running: Registry::new(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
+            closing: CancellationToken::new(),
         })
     }
 
@@ -128,23 +141,26 @@ impl Conductor {
         self.store.ping().await
     }
 
+    /// The target database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping_target(&self) -> Result<(), Failure> {
+        Ok(self.bulk.ping().await?)
+    }
+
     /// Everything that can be refused before the body is asked for, and the job row. `stopper` stops the load from outside.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn accept(&self, request: Request, stopper: Stopper) -> Result<Accepted, Failure> {
-        let since = Instant::now();
+    pub async fn accept(&self, request: Request, client: &impl Client, stopper: Stopper) -> Result<Accepted, Failure> {
         let meter = Arc::new(Meter::default());
-        let slot = self.bulk.slot().await?;
-        meter.queue.add_since(since);
-        let (connection, table) = tokio::select! {
-            stop = stopper.stopped() => return Err(Failure::Stopped(stop)),
-            found = self.find_table(slot, &request) => found?,
-        };
         let job = Uuid::now_v7();
-        let running = Running { meter: Arc::clone(&meter), stopper, since };
-        // On the register first: an orphan is a job that is in the database and on no register.
-        let entry = self.running.enter(job, running.clone());
+        let running = Running { meter: Arc::clone(&meter), stopper, since: Instant::now() };
+        let (entry, connection, table) = tokio::select! {
+            stop = running.stopper.stopped() => return Err(Failure::Stopped(stop)),
+            admitted = self.admit(job, &request, client, &running) => admitted?,
+        };
         let (name, format) = (table.display_name(), request.format.name());
         let created = self.store.create(job, self.me.id, &name, format, MODE, connection.backend());
         Ok(Accepted {
@@ -166,8 +182,50 @@ impl Conductor {
         })
     }
 
-    async fn find_table(&self, slot: Slot, request: &Request) -> Result<(Connection, Table), Failure> {
-        let connection = self.bulk.connect(slot).await.map_err(SlotError::Database)?;
+    /// A place, a connection, and the table.
+    async fn admit(
+        &self,
+        job: Uuid,
+        request: &Request,
+        client: &impl Client,
+        running: &Running,
+    ) -> Result<(Entry, Connection, Table), Failure> {
+        let mut taken = None;
+        // Under another spelling of the table's name a load may be let in although the table has no slot left; but only once.
+        for _ in 0..2 {
+            let place = self.wait_for_place(request, client, &running.meter).await?;
+            // On the register first: an orphan is a job that is in the database and on no register.
+            let entry = self.running.enter(job, running.clone());
+            // Whoever shuts down looks at the register after having closed the door.
+            if self.closing.is_cancelled() {
+                return Err(Failure::Stopped(Stop::Shutdown));
+            }
+            let (mut connection, table) = self.find_table(place, request).await?;
+            if connection.settle(&table.display_name()) {
+                return Ok((entry, connection, table));
+            }
+            connection.roll_back().await;
+            taken = Some(table.display_name());
+        }
+        let shortage = Shortage::Table { table: taken.unwrap_or_default(), slots: self.bulk.table_slots() };
+        Err(SlotError::from(shortage).into())
+    }
+
+    async fn wait_for_place(&self, request: &Request, client: &impl Client, meter: &Meter) -> Result<Place, Failure> {
+        let bytes = ingest::memory_bytes(&request.format, &request.codings, request.encoding, &self.limits);
+        let waiting_since = Instant::now();
+        let place = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Err(Failure::Stopped(Stop::Shutdown)),
+            place = self.bulk.enter(&request.table, bytes) => place?,
+            () = client.gone() => return Err(Failure::Stopped(Stop::Disconnected)),
+        };
+        meter.queue.add_since(waiting_since);
+        Ok(place)
+    }
+
+    async fn find_table(&self, place: Place, request: &Request) -> Result<(Connection, Table), Failure> {
+        let connection = self.bulk.connect(place).await.map_err(SlotError::Database)?;
         let look_up = async {
             connection.begin(&request.reading).await.map_err(TableError::from_setting)?;
             let table = catalog::find(connection.client(), &request.table).await?;
@@ -192,7 +250,9 @@ impl Conductor {
     /// [`Failure::Slot`] or [`Failure::Table`].
     pub async fn table(&self, name: &str) -> Result<Table, Failure> {
         let connection = self.bulk.connect_to_ask().await?;
-        Ok(self.in_time(catalog::find(connection.client(), name)).await?)
+        let table = self.in_time(catalog::find(connection.client(), name)).await?;
+        connection.release();
+        Ok(table)
     }
 
     async fn in_time(&self, look_up: impl Future<Output = Result<Table, TableError>>) -> Result<Table, TableError> {
@@ -293,8 +353,9 @@ impl Conductor {
         }
     }
 
-    /// Waits for running loads to end, for so long or until told to hurry; then stops those that still run and waits for that.
+    /// Turns away loads that wait for a place, and waits for running ones to end, for so long or until told to hurry; then stops those that still run and waits for that.
     pub async fn drain(&self, grace: Duration, hurry: &CancellationToken) {
+        self.closing.cancel();
         let (loads, seconds) = (self.running.all().len(), grace.as_secs());
         if loads > 0 {
             tracing::warn!("shutting down: waiting up to {seconds} s for {loads} running load(s); a second signal stops them now");
@@ -326,7 +387,19 @@ struct JobRow<'a> {
 
 impl Witness for JobRow<'_> {
     async fn committing(&self, xid: &str) -> Result<(), LoadError> {
-        if self.store.committing(self.id, xid).await.map_err(LoadError::Metadata)? {
+        let deadline = Instant::now() + METADATA_PATIENCE;
+        let is_mine = loop {
+            match self.store.committing(self.id, xid).await {
+                Ok(is_mine) => break is_mine,
+                // All the work is done: it would be a pity if it were for nothing because the metadata just restart.
+                Err(error) if error.is_passing() && Instant::now() < deadline => {
+                    tracing::warn!(job = %self.id, %error, "a load is about to commit, and waits for the metadata");
+                }
+                Err(error) => return Err(LoadError::Metadata(error)),
+            }
+            tokio::time::sleep(METADATA_PAUSE).await;
+        };
+        if is_mine {
             return Ok(());
         }
         // Cancelled on another instance, or taken for dead and resolved by one.

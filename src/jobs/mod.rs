@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use self::conduct::{Accepted, Conductor, Describe, Failure, Request};
+pub use self::conduct::{Accepted, Client, Conductor, Describe, Failure, Request};
 pub use self::recovery::Housekeeper;
 pub use self::store::Filter;
 
@@ -68,7 +68,7 @@ impl State {
 /// Where a load's time went, in milliseconds. The stages work side by side, so they need not add up to the total.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
-    /// waiting for a slot
+    /// waiting for a place
     pub queue: u64,
     /// waiting for the client
     pub client_wait: u64,

@@ -39,8 +39,8 @@ impl Housekeeper {
 
     /// One round after the other, until told to stop; then signs this instance off.
     ///
-    /// The heartbeat has a loop of its own: a round may take as long as databases make it take, and a living instance must not be
-    /// taken for dead meanwhile.
+    /// Three loops, because a round that resolves orphans may take as long as their target makes it take: a living instance must not be
+    /// taken for dead meanwhile, and its loads must hear of cancellations.
     pub async fn run(self, stop: CancellationToken) {
         let heartbeats = async {
             let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
@@ -48,13 +48,23 @@ impl Housekeeper {
                 self.heartbeat().await;
             }
         };
-        let rounds = async {
+        let loads = async {
             let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
             while ticks.next().await {
-                self.round().await;
+                warn_of(self.attend_loads().await);
             }
         };
-        tokio::join!(heartbeats, rounds);
+        let orphans = async {
+            let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
+            while ticks.next().await {
+                // Whoever goes down need not wait for it: the next instance resolves them.
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    resolved = self.resolve_orphans() => warn_of(resolved),
+                }
+            }
+        };
+        tokio::join!(heartbeats, loads, orphans);
         let me = self.conductor.me.id;
         if let Err(error) = self.conductor.store.forget(me).await {
             tracing::warn!(%error, "this instance could not sign off");
@@ -70,26 +80,25 @@ impl Housekeeper {
     /// What comes before the first load: this instance is known, and the orphans of an earlier one are resolved.
     pub async fn begin(&self) {
         self.heartbeat().await;
-        self.round().await;
+        warn_of(self.resolve_orphans().await);
     }
 
-    async fn round(&self) {
-        if let Err(error) = self.try_round().await {
-            tracing::warn!(%error, "housekeeping failed and will be tried again");
-        }
-    }
-
-    async fn try_round(&self) -> Result<(), DatabaseError> {
-        let conductor = &self.conductor;
-        let (store, me) = (&conductor.store, &conductor.me);
-        for (id, running) in conductor.running.all() {
-            store.report(id, running.counts()).await?;
-        }
+    /// What the loads of this instance have to hear, and what others may want to know of them.
+    async fn attend_loads(&self) -> Result<(), DatabaseError> {
+        let Conductor { store, me, running, .. } = &self.conductor;
         for id in store.cancel_requests(me.id).await? {
-            if let Some(running) = conductor.running.get(id) {
+            if let Some(running) = running.get(id) {
                 running.stopper.stop(Stop::Cancelled);
             }
         }
+        for (id, running) in running.all() {
+            store.report(id, running.counts()).await?;
+        }
+        Ok(())
+    }
+
+    async fn resolve_orphans(&self) -> Result<(), DatabaseError> {
+        let Conductor { store, me, .. } = &self.conductor;
         self.resolve_own().await?;
         for (other, silent) in store.others(me.id, self.settings.lease.as_secs_f64()).await? {
             if silent || other.is_gone(me) {
@@ -151,6 +160,12 @@ impl Housekeeper {
         }
         tracing::info!(job = %id, ?outcome, "resolved an orphaned job");
         Ok(())
+    }
+}
+
+fn warn_of(round: Result<(), DatabaseError>) {
+    if let Err(error) = round {
+        tracing::warn!(%error, "housekeeping failed and will be tried again");
     }
 }
 

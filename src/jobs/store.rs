@@ -114,13 +114,14 @@ impl Store {
         rows.iter().map(|row| Ok(job(row)?)).collect()
     }
 
-    /// running → committing; false when the job is no longer running, so that the load must not commit.
+    /// running → committing; false when the job is no longer running, so that the load must not commit. Asked again after an answer that
+    /// was lost, it says the same.
     pub(super) async fn committing(&self, id: Uuid, xid: &str) -> Result<bool, DatabaseError> {
         let rows = self
             .oltp
             .query(
                 "UPDATE pgsluice.jobs SET state = 'committing', xid = $2 \
-                 WHERE id = $1 AND state = 'running' AND NOT cancel_requested RETURNING id",
+                 WHERE id = $1 AND (state = 'running' AND NOT cancel_requested OR state = 'committing' AND xid = $2) RETURNING id",
                 &[(&id, Type::UUID), (&xid, Type::TEXT)],
             )
             .await?;

@@ -31,6 +31,7 @@ const CRATES: [(&str, &[&str]); 4] = [
             "ingest/body.rs",
             "ingest/copy.rs",
             "ingest/commit.rs",
+            "ingest/watch.rs",
         ],
     ),
 ];

@@ -28,6 +28,13 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 26;
 /// The same where zstd was applied more than once, and every layer has its own window.
 const ZSTD_STACKED_WINDOW_LOG_MAX: u32 = 23;
 
+/// Brotli's largest window, without the extension that HTTP does not have.
+const BROTLI_WINDOW_BYTES_MAX: usize = 16 << 20;
+/// A block of the LZ4 frame format, as it comes and decoded.
+const LZ4_BLOCKS_BYTES_MAX: usize = 2 * (4 << 20);
+/// gzip's window is 32 KiB; each layer has a buffer beside it.
+const LAYER_BYTES: usize = 2 * CHUNK_BYTES;
+
 /// A coding of `Content-Encoding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
@@ -50,6 +57,22 @@ impl Coding {
             Coding::Brotli => "brotli",
         }
     }
+}
+
+fn zstd_window_log_max(codings: &[Coding]) -> u32 {
+    let zstds = codings.iter().filter(|coding| **coding == Coding::Zstd).count();
+    if zstds > 1 { ZSTD_STACKED_WINDOW_LOG_MAX } else { ZSTD_WINDOW_LOG_MAX }
+}
+
+/// What undoing these codings takes of memory at worst.
+pub(super) fn memory_bytes(codings: &[Coding]) -> usize {
+    let window_bytes = |coding: &Coding| match coding {
+        Coding::Gzip => 0,
+        Coding::Zstd => 1 << zstd_window_log_max(codings),
+        Coding::Lz4 => LZ4_BLOCKS_BYTES_MAX,
+        Coding::Brotli => BROTLI_WINDOW_BYTES_MAX,
+    };
+    codings.iter().map(|coding| LAYER_BYTES + window_bytes(coding)).sum()
 }
 
 /// The body as its format has it.
@@ -82,8 +105,7 @@ impl Body {
             ratio_max: limits.decoded_ratio_max,
             tally: Rc::clone(&tally),
         };
-        let zstds = codings.iter().filter(|coding| **coding == Coding::Zstd).count();
-        let window_log_max = if zstds > 1 { ZSTD_STACKED_WINDOW_LOG_MAX } else { ZSTD_WINDOW_LOG_MAX };
+        let window_log_max = zstd_window_log_max(codings);
         let layer = |input, coding| Layer::new(coding, input, window_log_max, budget.clone());
         let source = match codings {
             [] => Source::Plain(inlet),

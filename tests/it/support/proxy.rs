@@ -224,7 +224,8 @@ impl Connection {
                 }
                 Direction::ToClient => {}
             }
-            if let Link::Slow(time) = *link.borrow_and_update() {
+            let now = *link.borrow_and_update();
+            if let Link::Slow(time) = now {
                 tokio::time::sleep(time).await;
             }
             // It may have become another link with this very piece.

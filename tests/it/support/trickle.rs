@@ -29,6 +29,10 @@ impl Trickle {
         self.pieces.unbounded_send(Ok(piece.into())).unwrap();
     }
 
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.is_finished()
+    }
+
     /// Ends the body and waits for the answer.
     pub(crate) async fn finish(self) -> Answer {
         drop(self.pieces);

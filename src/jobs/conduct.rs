@@ -387,13 +387,13 @@ struct JobRow<'a> {
 
 impl Witness for JobRow<'_> {
     async fn committing(&self, xid: &str) -> Result<(), LoadError> {
-        let deadline = Instant::now() + METADATA_PATIENCE;
+        let since = Instant::now();
         let is_mine = loop {
             match self.store.committing(self.id, xid).await {
                 Ok(is_mine) => break is_mine,
                 // All the work is done: it would be a pity if it were for nothing because the metadata just restart.
-                Err(error) if error.is_passing() && Instant::now() < deadline => {
-                    tracing::warn!(job = %self.id, %error, "a load is about to commit, and waits for the metadata");
+                Err(error) if error.is_passing() && since.elapsed() < METADATA_PATIENCE => {
+                    tracing::debug!(job = %self.id, %error, "a load is about to commit, and waits for the metadata");
                 }
                 Err(error) => return Err(LoadError::Metadata(error)),
             }

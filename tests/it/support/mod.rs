@@ -14,6 +14,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::cluster::{Database, server_pids};
+pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::service::{Service, signal};
 pub(crate) use self::trickle::Trickle;
 
@@ -43,6 +44,16 @@ impl World {
         let db = Database::create().await;
         let service = Service::start(&db.url, flags).await;
         World { db, service, http: patient_client() }
+    }
+
+    /// With a link between the service and the target database that can be broken; the jobs' metadata go another way.
+    pub(crate) async fn behind_proxy(flags: &[&str]) -> (World, Proxy) {
+        let db = Database::create().await;
+        let proxy = Proxy::before(&db.url).await.unwrap();
+        let target = proxy.url(&db.url);
+        let flags = [&["--bulk-database-url", &target], flags].concat();
+        let service = Service::start(&db.url, &flags).await;
+        (World { db, service, http: patient_client() }, proxy)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

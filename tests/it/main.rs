@@ -14,6 +14,7 @@ mod crash;
 mod edge;
 mod embedded;
 mod encodings;
+mod failover;
 mod hostile;
 mod jobs;
 mod layering;

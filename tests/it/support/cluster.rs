@@ -39,7 +39,7 @@ fn shared() -> &'static Shared {
     })
 }
 
-fn start_guard(dir: &std::path::Path) -> Child {
+pub(super) fn start_guard(dir: &std::path::Path) -> Child {
     let mut guard = Command::new("sh");
     guard.args(["-c", GUARD, "guard"]).arg(dir).stdin(Stdio::piped()).stdout(Stdio::null());
     // Ctrl-C is for the tests; the guard has to outlive them.

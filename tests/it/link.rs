@@ -106,6 +106,27 @@ async fn a_black_hole_for_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_black_hole_for_what_is_converted() {
+    let (world, proxy) = world(&[]).await;
+    proxy.set_when_sent("convert_from", Link::Silent);
+    let answer = world.load_csv("t?encoding=WIN1252", &b"id,filler\n1,\xe9\n"[..]).await;
+    answer.problem(503, "database-unavailable");
+    proxy.heal();
+    world.db.wait_until(&nobody_loads(&world)).await;
+    assert_eq!(world.db.count("t").await, 0);
+    world.load_csv("t?encoding=WIN1252", &b"id,filler\n1,\xe9\n"[..]).await.committed(1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_is_not_taken_for_a_dead_link() {
+    let (world, _proxy) = world(&["--client-stall", "30"]).await;
+    let load = half_way(&world).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    load.send(row());
+    load.finish().await.committed(BODY_ROWS as u64 / 4 + 1);
+}
+
+#[tokio::test]
 async fn a_slow_link_is_only_slow() {
     let (world, proxy) = world(&[]).await;
     proxy.set(Link::Slow(Duration::from_millis(20)));

@@ -100,12 +100,16 @@ async fn nobody_can_be_asked_and_it_was_not_committed() {
 
 #[tokio::test]
 async fn a_target_that_is_away_keeps_no_other_load_from_hearing_of_its_cancellation() {
-    let (world, proxy) = world(&["--bulk-slots", "2"]).await;
+    // One question to the target may take longer than the client may be silent.
+    let (world, proxy) = World::behind_proxy(&["--connect-timeout", "600"]).await;
+    world.db.sql("CREATE TABLE t (id int)").await;
     let load = crate::support::Trickle::begin(&world, "t");
     load.send("id\n1\n");
     let job = world.wait_for_job(|job| job["state"] == "running").await;
     let id = job["id"].as_str().unwrap();
     // An orphan of somebody who is gone, in a target that does not answer.
+    proxy.set_fresh(Link::Silent);
+    let open = proxy.open();
     world
         .db
         .sql(
@@ -113,7 +117,9 @@ async fn a_target_that_is_away_keeps_no_other_load_from_hearing_of_its_cancellat
              SELECT gen_random_uuid(), gen_random_uuid(), id, 'public.t', 'running', 'csv', 'append', 1, 1 FROM pgsluice.target",
         )
         .await;
-    proxy.set_fresh(Link::Silent);
+    while proxy.open() == open {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // As another instance does it: only the metadata say so.
     world.db.sql(&format!("UPDATE pgsluice.jobs SET cancel_requested = true WHERE id = '{id}'")).await;
     load.answer().await.problem(409, "cancelled");

@@ -47,6 +47,25 @@ pub enum BodyError {
         /// the limit, in bytes
         limit: u64,
     },
+    /// The bytes are not those that the client has declared a digest of.
+    #[error("the body is not the one that was declared: its digest is another")]
+    Digest(
+        /// every digest that is not right
+        Vec<DigestMismatch>,
+    ),
+}
+
+/// A digest of the body that is not what the client declared it to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestMismatch {
+    /// the header that declares it
+    pub field: &'static str,
+    /// the algorithm, by its name in that header
+    pub algorithm: &'static str,
+    /// what it should be
+    pub declared: Vec<u8>,
+    /// what it is
+    pub computed: Vec<u8>,
 }
 
 /// Stages *parse* and *encode*: what the body holds.
@@ -229,6 +248,14 @@ pub enum LoadError {
     /// keeping the body on disk
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// the body holds more rows, or fewer, than the client said
+    #[error("the body holds {found} rows where {expected} are expected")]
+    RowCount {
+        /// what the client said
+        expected: u64,
+        /// what came
+        found: u64,
+    },
     /// the target database
     #[error(transparent)]
     Database(#[from] DatabaseError),

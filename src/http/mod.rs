@@ -1,5 +1,6 @@
 //! EDGE: HTTP in, HTTP out. The only place that knows status codes.
 
+mod fields;
 mod guard;
 mod health;
 mod jobs;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::fields;
 use super::problem::Problem;
 use crate::config::Limits;
 use crate::engine::bulk::Reading;
@@ -18,8 +19,9 @@ use crate::jobs::Request;
 const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
                         application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, application/vnd.apache.parquet";
 
-/// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
-const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
+/// Promises that a client asks for by header and that are not kept (RFC 9530 has made the digests of old obsolete), and a body that is
+/// only a part: ignoring one would be a lie.
+const UNSUPPORTED_HEADERS: [&str; 4] = ["idempotency-key", "digest", "content-md5", "content-range"];
 
 /// Formats: the value of `format=`, and the media types.
 const FORMATS: [(&str, &[&str]); 6] = [
@@ -79,6 +81,7 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 /// Reads everything that a load's request says about itself.
 pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
+    let digests = fields::digests(headers)?;
     let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
@@ -102,19 +105,32 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     };
     let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
+    let expected_rows = query.take("expected_rows").map(|text| count(&text)).transpose()?;
     query.finish(match format {
         Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
-            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, timeout"
+            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, expected_rows, timeout"
         }
         Format::Csv(_) => {
             "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, timezone, datestyle, \
-             segments, timeout"
+             segments, expected_rows, timeout"
         }
-        Format::Ndjson(_) => "format, columns, encoding, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
-        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
-        Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
+        Format::Ndjson(_) => {
+            "format, columns, encoding, timezone, datestyle, segments, expected_rows, timeout (the keys of each object name its columns)"
+        }
+        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, expected_rows, timeout",
+        Format::Arrow(_) => "format, timezone, datestyle, segments, expected_rows, timeout (an Arrow schema names its own columns)",
     })?;
-    Ok(Request { table, format, codings, encoding, segments, reading, timeout })
+    Ok(Request {
+        table,
+        format,
+        codings,
+        encoding,
+        segments,
+        reading,
+        timeout,
+        digests,
+        expected_rows,
+    })
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -181,7 +197,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     }
 }
 
-fn unreadable(name: &HeaderName) -> Problem {
+pub(super) fn unreadable(name: &HeaderName) -> Problem {
     Problem::bad_request("unreadable-header", format!("{name} cannot be read"))
 }
 
@@ -348,6 +364,13 @@ fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(Some(*byte)),
         _ => Err(invalid(format!("{name} is a single one-byte character, and no line end"))),
     }
+}
+
+/// The value of `expected_rows=`.
+fn count(text: &str) -> Result<u64, Problem> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let rows = text.parse().ok().filter(|_| digits);
+    rows.ok_or_else(|| invalid("expected_rows is a whole number of rows"))
 }
 
 fn seconds(text: &str, most: Duration) -> Result<Duration, Problem> {

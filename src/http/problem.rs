@@ -4,9 +4,10 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::fields;
 use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
 use crate::jobs::{Describe, Failure};
 
@@ -39,6 +40,9 @@ pub(super) struct Problem {
     sqlstate: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     misfits: Vec<String>,
+    /// members that only a few types of problems have
+    #[serde(flatten)]
+    members: Map<String, Value>,
     #[serde(skip)]
     code: &'static str,
     #[serde(skip)]
@@ -65,6 +69,7 @@ impl Problem {
             value: None,
             sqlstate: None,
             misfits: Vec::new(),
+            members: Map::new(),
             code,
             headers: Vec::new(),
         }
@@ -82,6 +87,12 @@ impl Problem {
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
         self.headers.push((name, value));
+        self
+    }
+
+    /// With a further member.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Problem {
+        self.members.insert(name.to_owned(), value.into());
         self
     }
 
@@ -174,6 +185,9 @@ fn from_load(error: &LoadError) -> Problem {
         LoadError::Body(error) => from_body(error),
         LoadError::Data(error) => from_data(error),
         LoadError::Spool(error) => from_spool(error),
+        LoadError::RowCount { expected, found } => refused("row-count-mismatch", format!("{detail}; nothing was loaded"))
+            .with("expected_rows", *expected)
+            .with("rows_received", *found),
         LoadError::Database(error) => from_database(error),
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
@@ -195,6 +209,7 @@ fn from_body(error: &BodyError) -> Problem {
         BodyError::Truncated(_) => Problem::bad_request("truncated-body", detail),
         BodyError::Stalled(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "client-stalled", "The client stalled", detail),
         BodyError::TooLarge { .. } => too_large("body-too-large", detail),
+        BodyError::Digest(mismatches) => fields::mismatching_digests(mismatches, detail),
     }
 }
 

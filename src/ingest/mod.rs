@@ -20,6 +20,7 @@ pub mod commit;
 mod copy;
 pub mod csv;
 mod decompress;
+pub mod digest;
 pub mod meter;
 pub mod ndjson;
 pub mod parquet;
@@ -95,6 +96,10 @@ pub struct Load {
     pub segments: Segments,
     /// how long it may take
     pub timeout: Duration,
+    /// what its body is declared to be
+    pub digests: Vec<digest::Declared>,
+    /// how many rows its body is declared to hold
+    pub expected_rows: Option<u64>,
     /// its counters
     pub meter: Arc<Meter>,
     /// where its body is kept if it has to be whole before it can be read
@@ -159,6 +164,7 @@ pub async fn run(
 ) -> Result<u64, LoadError> {
     let sealed = async {
         let rows = transfer(&load, frames, bulk, &connection, limits).await?;
+        check_count(load.expected_rows, rows)?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
@@ -196,6 +202,14 @@ pub async fn run(
     outcome
 }
 
+/// Holds the body to the number of rows that it was said to have.
+fn check_count(expected: Option<u64>, found: u64) -> Result<(), LoadError> {
+    match expected {
+        Some(expected) if expected != found => Err(LoadError::RowCount { expected, found }),
+        _ => Ok(()),
+    }
+}
+
 fn lost_connection() -> DatabaseError {
     DatabaseError {
         message: "the connection to PostgreSQL was lost during COMMIT, and the load was rolled back".into(),
@@ -209,7 +223,7 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let (chunks_in, chunks_out) = queue::queue(limits.chunk_queue_bytes);
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
     let meter = &*load.meter;
-    let receive = body::receive(frames, body_in, bounds, meter);
+    let receive = body::receive(frames, body_in, bounds, digest::Check::new(&load.digests), meter);
     let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
         copy::lock(connection, &load.table).await?;
@@ -224,6 +238,9 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
     let (encoding, bulk) = (load.encoding, bulk.clone());
+    // Whoever says how many rows there are may say that there are none.
+    let counted = load.expected_rows.is_some();
+    let may_be_empty = counted && matches!(format, Format::Csv(_) | Format::Ndjson(_));
     // One COPY has one format, and only the text format takes every row. And where text has to be converted, that comes first: only the
     // server knows what becomes of it.
     let text_only = load.segments == Segments::One || !load.table.is_utf8;
@@ -240,7 +257,8 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
             }
         };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        let input = Input { body: decompress::Body::new(body, &codings, &limits), transcoder };
+        let body = decompress::Body::new(body, &codings, &limits);
+        let input = Input { body, transcoder, counted, may_be_empty };
         let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
         encode(input, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
@@ -299,6 +317,10 @@ struct Input {
     body: decompress::Body,
     /// for text that is not UTF-8
     transcoder: Option<Transcoder>,
+    /// having no rows is no mistake: their number is held to account elsewhere
+    counted: bool,
+    /// and of having no rows, no byte at all is a form
+    may_be_empty: bool,
 }
 
 impl Input {
@@ -347,14 +369,16 @@ fn decode(mut input: Input, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &M
             break;
         }
     }
+    let Input { counted, may_be_empty, .. } = input;
     if meter.bytes_decoded.get() == 0 {
-        return Err(DataError::Empty.into());
+        return if may_be_empty { Ok(()) } else { Err(DataError::Empty.into()) };
     }
     let (working_since, waited) = (Instant::now(), rows.waited());
     input.finish(decoder, rows)?;
     meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
-    if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
+    if rows.count() == 0 && !counted { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
+
 /// The way out of the encoding thread.
 struct ChunkQueue {
     chunks: Sender<Feed>,

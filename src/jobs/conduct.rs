@@ -17,6 +17,7 @@ use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
+use crate::ingest::digest::Declared;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
 use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
@@ -44,6 +45,10 @@ pub struct Request {
     pub reading: Reading,
     /// how long it may take; the service's own limit otherwise
     pub timeout: Option<Duration>,
+    /// what the body is declared to be
+    pub digests: Vec<Declared>,
+    /// how many rows it is declared to hold
+    pub expected_rows: Option<u64>,
 }
 
 /// Why a load was not committed.
@@ -157,6 +162,8 @@ impl Conductor {
                 encoding: request.encoding,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
+                digests: request.digests,
+                expected_rows: request.expected_rows,
                 meter,
                 spools: self.spools.clone(),
             },

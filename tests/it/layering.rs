@@ -14,9 +14,10 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 5] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
+    ("sfv", &["http/"]),
     ("tokio_postgres", &["engine/", "ingest/copy.rs", "ingest/commit.rs", "jobs/store.rs"]),
     (
         "tokio",

@@ -3,6 +3,7 @@
 pub(crate) mod arrow;
 mod cluster;
 pub(crate) mod coding;
+mod raw;
 mod service;
 mod trickle;
 
@@ -13,6 +14,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::cluster::{Database, server_pids};
+pub(crate) use self::raw::raw;
 pub(crate) use self::service::{Service, signal};
 pub(crate) use self::trickle::Trickle;
 

@@ -130,6 +130,10 @@ pub(crate) struct Serve {
     /// How long a load may take in all, in seconds
     #[arg(long, env = "PGSLUICE_LOAD_TIMEOUT", default_value_t = 21_600, value_name = "SECONDS")]
     load_timeout: u64,
+    /// How long an idempotency key stands for its load, from the commit on, in seconds
+    #[arg(long, env = "PGSLUICE_IDEMPOTENCY_KEY_RETENTION", default_value_t = 604_800, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    idempotency_key_retention: u64,
     /// How long running loads may go on after SIGTERM, in seconds
     #[arg(long, env = "PGSLUICE_SHUTDOWN_GRACE", default_value_t = 30, value_name = "SECONDS")]
     shutdown_grace: u64,
@@ -203,6 +207,7 @@ impl Serve {
             },
             client_stall: Duration::from_secs(self.client_stall),
             load_timeout: Duration::from_secs(self.load_timeout),
+            key_retention: Duration::from_secs(self.idempotency_key_retention),
             ..config::Limits::default()
         }
     }

@@ -89,6 +89,8 @@ pub struct Limits {
     pub client_stall: Duration,
     /// how long a load may take in all
     pub load_timeout: Duration,
+    /// how long an idempotency key stands for its load, from the commit on
+    pub key_retention: Duration,
 }
 
 impl Default for Limits {
@@ -105,6 +107,7 @@ impl Default for Limits {
             chunk_queue_bytes: 2 << 20,
             client_stall: Duration::from_secs(30),
             load_timeout: Duration::from_secs(6 * 3600),
+            key_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

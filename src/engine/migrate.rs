@@ -20,7 +20,10 @@ pub struct Steps {
 /// The metadata database: jobs and instances.
 pub const METADATA: Steps = Steps {
     history: "pgsluice.metadata_migrations",
-    files: &[("V1__jobs", include_str!("../../migrations/metadata/V1__jobs.sql"))],
+    files: &[
+        ("V1__jobs", include_str!("../../migrations/metadata/V1__jobs.sql")),
+        ("V2__idempotency", include_str!("../../migrations/metadata/V2__idempotency.sql")),
+    ],
 };
 
 /// The target database: the ledger.

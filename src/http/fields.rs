@@ -1,12 +1,14 @@
-//! Structured fields (RFC 9651) of requests: digests of the body (RFC 9530).
+//! Structured fields (RFC 9651) of requests: digests of the body (RFC 9530), and the idempotency key
+//! (draft-ietf-httpapi-idempotency-key-header).
 //!
-//! The problems are those of draft-ietf-httpapi-digest-fields-problem-types, with the names of their members; the digest that was
+//! The problems with digests are those of draft-ietf-httpapi-digest-fields-problem-types, with the names of their members; the digest that was
 //! computed stands beside the one that was declared, because the client has the bytes that both are of.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use sfv::{Dictionary, ItemSerializer, ListEntry, Parser};
+use sfv::{Dictionary, Item, ItemSerializer, ListEntry, Parser};
 
+use super::options::single;
 use super::problem::Problem;
 use crate::error::DigestMismatch;
 use crate::ingest::digest::{Algorithm, Declared};
@@ -20,6 +22,38 @@ const WANTED: &str = "sha-256=10, sha-512=5";
 
 /// Digests that come behind the body, when the rows are loaded already and might as well have been checked.
 const NOT_IN_TRAILERS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
+/// How long an idempotency key may be, in characters.
+const KEY_CHARS_MAX: usize = 255;
+
+/// `Idempotency-Key`.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let name = HeaderName::from_static("idempotency-key");
+    single(headers, &name)?.map(key).transpose()
+}
+
+/// A key as the draft has it, in quotes, or without as most clients send it; both are the same key.
+pub(super) fn key(text: &str) -> Result<String, Problem> {
+    let invalid = |reason: &str| Problem::bad_request("invalid-idempotency-key", format!("the idempotency key {reason}"));
+    let key = if text.starts_with('"') {
+        let item = Parser::new(text).parse::<Item>();
+        let item = item.map_err(|error| invalid(&format!("is no string: {error}")))?;
+        let string = item.bare_item.as_string().filter(|_| item.params.is_empty());
+        string.ok_or_else(|| invalid("is more than a string"))?.as_str().to_owned()
+    } else if text.contains(['"', ',']) {
+        // Where something on the way has put two headers together, there is a comma.
+        return Err(invalid("has to be in quotes if it holds a quote or a comma"));
+    } else {
+        text.to_owned()
+    };
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid("may hold visible ASCII characters only"));
+    }
+    if !(1..=KEY_CHARS_MAX).contains(&key.len()) {
+        return Err(invalid(&format!("has from 1 to {KEY_CHARS_MAX} characters")));
+    }
+    Ok(key)
+}
 
 /// Every digest that the client declares and that is to be checked.
 pub(super) fn digests(headers: &HeaderMap) -> Result<Vec<Declared>, Problem> {

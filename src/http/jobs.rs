@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Edge;
+use super::fields;
 use super::options::{Query, invalid};
 use super::problem::{Problem, metadata};
 use crate::jobs::{Filter, Job, State as JobState};
@@ -50,10 +51,11 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
     let filter = Filter {
         state: state.transpose()?,
         table: query.take("table"),
+        idempotency_key: query.take("idempotency_key").map(|text| fields::key(&text)).transpose()?,
         before: before.transpose()?,
         limit: limit.transpose()?.unwrap_or(LIMIT_DEFAULT),
     };
-    query.finish("state, table, limit, cursor")?;
+    query.finish("state, table, idempotency_key, limit, cursor")?;
     Ok(filter)
 }
 

@@ -13,7 +13,7 @@ use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
 use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
-use crate::jobs::Request;
+use crate::jobs::{Key, Request};
 
 /// What `Accept-Post` (W3C LDP) says.
 const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
@@ -21,7 +21,7 @@ const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjso
 
 /// Promises that a client asks for by header and that are not kept (RFC 9530 has made the digests of old obsolete), and a body that is
 /// only a part: ignoring one would be a lie.
-const UNSUPPORTED_HEADERS: [&str; 4] = ["idempotency-key", "digest", "content-md5", "content-range"];
+const UNSUPPORTED_HEADERS: [&str; 3] = ["digest", "content-md5", "content-range"];
 
 /// Formats: the value of `format=`, and the media types.
 const FORMATS: [(&str, &[&str]); 6] = [
@@ -85,6 +85,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
+    let key = fields::idempotency_key(headers)?.map(|name| Key::new(name, &canonical(&query, &media, &codings)));
     let format = match format_name(query.take("format"), &media)? {
         "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
         "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
@@ -130,7 +131,28 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         timeout,
         digests,
         expected_rows,
+        key,
     })
+}
+
+/// What a request asks for, the same for all that ask for the same. What a key was used for is known by the hash of this text, and keys
+/// outlive versions of this program: of a request that was possible before, it must not change.
+fn canonical(query: &Query, media: &MediaType, codings: &[Coding]) -> String {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in &query.0 {
+        text.append_pair(&format!("?{name}"), value);
+    }
+    for (name, value) in [("type", &media.essence), ("charset", &media.charset), ("header", &media.header)] {
+        if let Some(value) = value {
+            text.append_pair(name, value);
+        }
+    }
+    for coding in codings {
+        if let Some((name, _)) = CODINGS.iter().find(|(_, known)| known == coding) {
+            text.append_pair("coding", name);
+        }
+    }
+    text.finish()
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -188,7 +210,7 @@ fn unsupported_coding(detail: String) -> Problem {
 }
 
 /// A header that may be given once. Two of them, and one reader would believe the one and the next the other.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -377,4 +399,27 @@ fn seconds(text: &str, most: Duration) -> Result<Duration, Problem> {
     let value = text.parse().ok().filter(|seconds| (1..=most.as_secs()).contains(seconds));
     let value = value.ok_or_else(|| invalid(format!("timeout is a whole number of seconds from 1 to {}", most.as_secs())))?;
     Ok(Duration::from_secs(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical_of(query: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.collect();
+        let query = Query::parse(Some(query)).unwrap();
+        canonical(&query, &MediaType::of(&headers).unwrap(), &content_codings(&headers).unwrap())
+    }
+
+    /// Whoever changes this text takes every key that is in use for reused.
+    #[test]
+    fn the_canonical_text_stays_as_it_is() {
+        let headers = [("content-type", "Text/CSV; Header=absent;charset=\"UTF-8\""), ("content-encoding", "x-gzip, zstd")];
+        let text = "%3Fdelimiter=%3B&%3Fnull=a%26b&type=text%2Fcsv&charset=utf-8&header=absent&coding=gzip&coding=zstd";
+        assert_eq!(canonical_of("null=a%26b&delimiter=;", &headers), text);
+        assert_eq!(canonical_of("delimiter=%3b&null=a%26b", &headers), text);
+        assert_eq!(canonical_of("", &[]), "");
+        assert_ne!(canonical_of("header=absent", &[]), canonical_of("", &[("content-type", ";header=absent")]));
+    }
 }

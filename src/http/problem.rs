@@ -117,6 +117,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Sends the client on to a job.
+    fn of_job_at(self, job: Uuid) -> Problem {
+        let problem = self.of_job(job);
+        match HeaderValue::try_from(format!("/v1/jobs/{job}")) {
+            Ok(url) => problem.with_header(header::LOCATION, url),
+            Err(_) => problem,
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -148,13 +159,25 @@ impl From<Failure> for Problem {
             Failure::Table(error) => from_table(error),
             Failure::Metadata(error) => metadata(&error),
             Failure::Stopped(stop) => from_stop(stop),
-            Failure::Load { job, error } => {
-                let problem = from_load(&error).of_job(job);
-                match (&error, HeaderValue::try_from(format!("/v1/jobs/{job}"))) {
-                    (LoadError::OutcomePending, Ok(url)) => problem.with_header(header::LOCATION, url),
-                    _ => problem,
+            Failure::KeyReused { job, .. } => {
+                let title = "The idempotency key was used for something else";
+                let detail = format!("{failure}; nothing was loaded");
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title, detail).of_job_at(job)
+            }
+            Failure::KeyInProgress { job } => {
+                let title = "A load with this idempotency key is in progress";
+                let detail = format!("{failure}; with the same key its result can be had when it has ended");
+                let problem = Problem::new(StatusCode::CONFLICT, "idempotency-key-in-progress", title, detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+                match job {
+                    Some(job) => problem.of_job_at(job),
+                    None => problem,
                 }
             }
+            Failure::Load { job, error } => match &error {
+                LoadError::OutcomePending => from_load(&error).of_job_at(job),
+                _ => from_load(&error).of_job(job),
+            },
         }
     }
 }

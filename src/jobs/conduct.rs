@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::instance::Identity;
+use super::keys::{Claim, Difference, Key};
 use super::progress::{Registry, Running};
-use super::store::{Counts, Filter, Store};
+use super::store::{Counts, Filter, NewJob, Store};
 use super::{Job, State};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection, Reading, Slot};
@@ -49,6 +50,8 @@ pub struct Request {
     pub digests: Vec<Declared>,
     /// how many rows it is declared to hold
     pub expected_rows: Option<u64>,
+    /// under which it is loaded once
+    pub key: Option<Key>,
 }
 
 /// Why a load was not committed.
@@ -66,6 +69,20 @@ pub enum Failure {
     /// stopped before it had a job
     #[error(transparent)]
     Stopped(Stop),
+    /// its key is for another request
+    #[error("the idempotency key was used before, {difference}")]
+    KeyReused {
+        /// the load that has it
+        job: Uuid,
+        /// what is not the same
+        difference: Difference,
+    },
+    /// another load with its key runs
+    #[error("a load with this idempotency key is in progress")]
+    KeyInProgress {
+        /// that load; `None` when there was a new one each time
+        job: Option<Uuid>,
+    },
     /// the load itself failed; its job has the document that describes it
     #[error("{error}")]
     Load {
@@ -103,6 +120,17 @@ pub struct Accepted {
     entry: super::progress::Entry,
 }
 
+/// What came of the attempt to accept a load.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Accepted(Box<Accepted>),
+    /// another load holds its key
+    KeyHeld {
+        /// the table, as the catalogue has it
+        table: String,
+    },
+}
+
 impl Conductor {
     /// A conductor on these engines, under a new identity.
     ///
@@ -133,11 +161,11 @@ impl Conductor {
         self.store.ping().await
     }
 
-    /// Everything that can be refused before the body is asked for, and the job row. `stopper` stops the load from outside.
+    /// Everything that can be refused before the body is asked for, and the job row.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn accept(&self, request: Request, stopper: Stopper) -> Result<Accepted, Failure> {
+    pub(super) async fn accept(&self, request: Request, claim: Option<&Claim>, stopper: Stopper) -> Result<Attempt, Failure> {
         let since = Instant::now();
         let meter = Arc::new(Meter::default());
         let slot = self.bulk.slot().await?;
@@ -146,16 +174,21 @@ impl Conductor {
             stop = stopper.stopped() => return Err(Failure::Stopped(stop)),
             found = self.find_table(slot, &request) => found?,
         };
-        let job = Uuid::now_v7();
+        let id = Uuid::now_v7();
         let running = Running { meter: Arc::clone(&meter), stopper, since };
         // On the register first: an orphan is a job that is in the database and on no register.
-        let entry = self.running.enter(job, running.clone());
+        let entry = self.running.enter(id, running.clone());
         let (name, format) = (table.display_name(), request.format.name());
-        let created = self.store.create(job, self.me.id, &name, format, MODE, connection.backend());
-        Ok(Accepted {
-            job: created.await.map_err(Failure::Metadata)?,
+        let (instance, backend) = (self.me.id, connection.backend());
+        let new = NewJob { id, instance, table: &name, format, mode: MODE, backend, claim };
+        let Some(job) = self.store.create(new).await.map_err(Failure::Metadata)? else {
+            connection.roll_back().await;
+            return Ok(Attempt::KeyHeld { table: name });
+        };
+        Ok(Attempt::Accepted(Box::new(Accepted {
+            job,
             load: Load {
-                job,
+                job: id,
                 table,
                 format: request.format,
                 codings: request.codings,
@@ -170,7 +203,7 @@ impl Conductor {
             connection,
             running,
             entry,
-        })
+        })))
     }
 
     async fn find_table(&self, slot: Slot, request: &Request) -> Result<(Connection, Table), Failure> {

@@ -11,6 +11,7 @@
 
 mod conduct;
 mod instance;
+mod keys;
 mod progress;
 mod recovery;
 mod store;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::conduct::{Accepted, Conductor, Describe, Failure, Request};
+pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
 pub use self::store::Filter;
 
@@ -97,6 +99,10 @@ pub struct Job {
     pub format: String,
     /// what becomes of rows that are there already
     pub mode: String,
+    /// the key that it was sent with
+    pub idempotency_key: Option<String>,
+    /// this is the result of an earlier request with the same key, and nothing was loaded for this one
+    pub replayed: bool,
     /// rows parsed and encoded
     pub rows_received: u64,
     /// rows in the table

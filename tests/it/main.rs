@@ -14,6 +14,7 @@ mod edge;
 mod embedded;
 mod encodings;
 mod hostile;
+mod idempotency;
 mod integrity;
 mod jobs;
 mod layering;

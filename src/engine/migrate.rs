@@ -23,6 +23,7 @@ pub const METADATA: Steps = Steps {
     files: &[
         ("V1__jobs", include_str!("../../migrations/metadata/V1__jobs.sql")),
         ("V2__idempotency", include_str!("../../migrations/metadata/V2__idempotency.sql")),
+        ("V3__rejects", include_str!("../../migrations/metadata/V3__rejects.sql")),
     ],
 };
 

@@ -60,9 +60,14 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
 }
 
 pub(super) async fn show(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
+    find(&edge, path).await.map(Json)
+}
+
+/// The job that a path names.
+pub(super) async fn find(edge: &Edge, path: Result<Path<String>, PathRejection>) -> Result<Job, Problem> {
     let id = job_id(path)?;
     let job = edge.conductor.job(id).await.map_err(|error| metadata(&error))?;
-    job.map(Json).ok_or_else(|| no_such_job(&id.to_string()))
+    job.ok_or_else(|| no_such_job(&id.to_string()))
 }
 
 pub(super) async fn cancel(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {

@@ -12,6 +12,7 @@ use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
+use crate::ingest::rejects::{OnError, Tolerance};
 use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
 use crate::jobs::{Key, Request};
 
@@ -37,6 +38,9 @@ const FORMATS: [(&str, &[&str]); 6] = [
 /// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
 const CODINGS: [(&str, Coding); 5] =
     [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("zstd", Coding::Zstd), ("lz4", Coding::Lz4), ("br", Coding::Brotli)];
+
+/// How many rows are turned away where the request names no number.
+const REJECT_LIMIT_DEFAULT: u64 = 1000;
 
 /// How many codings a body may have on top of each other: each takes memory of its own.
 const CODINGS_MAX: usize = 4;
@@ -107,20 +111,17 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     let expected_rows = query.take("expected_rows").map(|text| count(&text)).transpose()?;
-    query.finish(match format {
-        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
-            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, expected_rows, timeout"
-        }
-        Format::Csv(_) => {
-            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, timezone, datestyle, \
-             segments, expected_rows, timeout"
-        }
-        Format::Ndjson(_) => {
-            "format, columns, encoding, timezone, datestyle, segments, expected_rows, timeout (the keys of each object name its columns)"
-        }
-        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, expected_rows, timeout",
-        Format::Arrow(_) => "format, timezone, datestyle, segments, expected_rows, timeout (an Arrow schema names its own columns)",
-    })?;
+    let on_error = on_error(&mut query, segments, limits)?;
+    let (own, hint) = match format {
+        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => ("columns, header, delimiter, null, encoding, ", ""),
+        Format::Csv(_) => ("columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, ", ""),
+        Format::Ndjson(_) => ("columns, encoding, ", " (the keys of each object name its columns)"),
+        Format::Parquet(_) => ("columns, ", ""),
+        Format::Arrow(_) => ("", " (an Arrow schema names its own columns)"),
+    };
+    query.finish(&format!(
+        "format, {own}timezone, datestyle, segments, on_error, reject_limit, reject_ratio, expected_rows, timeout{hint}"
+    ))?;
     Ok(Request {
         table,
         format,
@@ -128,6 +129,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         encoding,
         segments,
         reading,
+        on_error,
         timeout,
         digests,
         expected_rows,
@@ -376,6 +378,28 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
         return Err(invalid("null cannot hold the delimiter or the quote"));
     }
     Ok(())
+}
+
+fn on_error(query: &mut Query, segments: Segments, limits: &Limits) -> Result<OnError, Problem> {
+    let (limit, ratio) = (query.take("reject_limit"), query.take("reject_ratio"));
+    match query.take("on_error").as_deref() {
+        None | Some("abort") if limit.is_none() && ratio.is_none() => return Ok(OnError::Abort),
+        None | Some("abort") => return Err(invalid("reject_limit and reject_ratio need on_error=skip")),
+        Some("skip") if segments == Segments::One => {
+            return Err(invalid("on_error=skip takes bad rows back, which segments=one, a single COPY, does not allow"));
+        }
+        Some("skip") => {}
+        Some(_) => return Err(invalid("on_error is abort or skip")),
+    }
+    let most = limits.reject_limit_max;
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| *limit <= most));
+    let limit = limit.unwrap_or(Some(REJECT_LIMIT_DEFAULT.min(most)));
+    let limit = limit.ok_or_else(|| invalid(format!("reject_limit is a whole number from 0 to {most} (--reject-limit-max)")))?;
+    let ratio = ratio.map(|text| text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)));
+    let ratio = ratio
+        .map(|ratio| ratio.ok_or_else(|| invalid("reject_ratio is a number from 0 to 1")))
+        .transpose()?;
+    Ok(OnError::Skip(Tolerance { limit, ratio }))
 }
 
 fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {

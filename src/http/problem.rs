@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fields;
 use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
-use crate::jobs::{Describe, Failure};
+use crate::jobs::{Describe, Failure, rejects_url};
 
 const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -143,7 +143,7 @@ pub struct Documents;
 
 impl Describe for Documents {
     fn describe(&self, job: Uuid, error: &LoadError) -> (String, Value) {
-        let problem = from_load(error).of_job(job);
+        let problem = of_load(job, error);
         (problem.code.to_owned(), serde_json::to_value(&problem).unwrap_or_default())
     }
 }
@@ -176,7 +176,7 @@ impl From<Failure> for Problem {
             }
             Failure::Load { job, error } => match &error {
                 LoadError::OutcomePending => from_load(&error).of_job_at(job),
-                _ => from_load(&error).of_job(job),
+                _ => of_load(job, &error),
             },
         }
     }
@@ -202,6 +202,14 @@ fn from_table(error: TableError) -> Problem {
     }
 }
 
+fn of_load(job: Uuid, error: &LoadError) -> Problem {
+    let problem = from_load(error).of_job(job);
+    match error {
+        LoadError::TooManyRejects(_) => problem.with("rejects_url", rejects_url(job)),
+        _ => problem,
+    }
+}
+
 fn from_load(error: &LoadError) -> Problem {
     let detail = error.to_string();
     match error {
@@ -211,6 +219,7 @@ fn from_load(error: &LoadError) -> Problem {
         LoadError::RowCount { expected, found } => refused("row-count-mismatch", format!("{detail}; nothing was loaded"))
             .with("expected_rows", *expected)
             .with("rows_received", *found),
+        LoadError::TooManyRejects(_) => refused("too-many-rejects", format!("{detail}; nothing was loaded")),
         LoadError::Database(error) => from_database(error),
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
@@ -272,7 +281,7 @@ fn from_spool(error: &SpoolError) -> Problem {
 
 fn from_row(row: &RowError) -> Problem {
     let mut problem = refused("bad-row", row.reason.to_string()).at(&row.position);
-    problem.sqlstate = Some(row.sqlstate.to_owned());
+    problem.sqlstate = Some(row.sqlstate.to_string());
     problem.value.clone_from(&row.value);
     problem.column_type.clone_from(&row.type_name);
     problem
@@ -307,10 +316,7 @@ fn misfit(misfits: &[String], detail: String) -> Problem {
 /// What a SQLSTATE means to a client. Appendix A of PostgreSQL's manual.
 fn from_database(error: &DatabaseError) -> Problem {
     let code = error.sqlstate.as_deref().unwrap_or("");
-    let detail = match &error.detail {
-        Some(more) => format!("{}: {more}", error.message),
-        None => error.message.clone(),
-    };
+    let detail = error.full_message();
     let class = code.get(..2).unwrap_or("");
     // An extension's input function may use any code (PostGIS: XX000), and so may one that looks things up (regclass: 42P01). While it
     // read a value, the value is what is wrong.
@@ -342,6 +348,7 @@ fn from_database(error: &DatabaseError) -> Problem {
     };
     problem = problem.at(&error.position);
     problem.sqlstate.clone_from(&error.sqlstate);
+    problem.value.clone_from(&error.value);
     problem
 }
 

@@ -47,8 +47,10 @@ pub struct Meter {
     pub bytes_received: Counter,
     /// bytes of the body without its codings
     pub bytes_decoded: Counter,
-    /// rows encoded
+    /// rows parsed, those that were turned away too
     pub rows_received: Counter,
+    /// rows turned away
+    pub rows_rejected: Counter,
     /// rows that PostgreSQL has taken (not yet committed)
     pub rows_copied: Counter,
     /// waiting for a slot

@@ -25,6 +25,7 @@ pub mod meter;
 pub mod ndjson;
 pub mod parquet;
 mod queue;
+pub mod rejects;
 mod rows;
 mod segment;
 mod transcode;
@@ -44,6 +45,7 @@ pub use self::copy::Segments;
 pub use self::decompress::Coding;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
+use self::rejects::Rejects;
 use self::rows::{Emit, Feed, Halt, Rows};
 use self::transcode::Transcoder;
 pub use self::transcode::{ByteOrder, Charset, Encoding};
@@ -102,6 +104,8 @@ pub struct Load {
     pub expected_rows: Option<u64>,
     /// its counters
     pub meter: Arc<Meter>,
+    /// where bad rows go, if they do not end it
+    pub rejects: Option<Arc<Rejects>>,
     /// where its body is kept if it has to be whole before it can be read
     pub spools: parquet::Spools,
 }
@@ -164,7 +168,7 @@ pub async fn run(
 ) -> Result<u64, LoadError> {
     let sealed = async {
         let rows = transfer(&load, frames, bulk, &connection, limits).await?;
-        check_count(load.expected_rows, rows)?;
+        check_count(load.expected_rows, load.meter.rows_received.get())?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = commit::write_ledger(&connection, load.job, &name, rows).await?;
@@ -227,17 +231,21 @@ async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Co
     let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
         copy::lock(connection, &load.table).await?;
-        copy::run(connection, &load.table, chunks_out, load.segments, meter).await
+        copy::run(connection, &load.table, chunks_out, load.segments, load.rejects.as_deref(), meter).await
     };
     let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
-    rows.ok_or_else(|| LoadError::Internal("a stage ended without a word".into()))
+    let rows = rows.ok_or_else(|| LoadError::Internal("a stage ended without a word".into()))?;
+    if let Some(rejects) = &load.rejects {
+        rejects.check_ratio(meter.rows_received.get())?;
+    }
+    Ok(rows)
 }
 
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, bulk: &Bulk, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
-    let (encoding, bulk) = (load.encoding, bulk.clone());
+    let (encoding, bulk, rejects) = (load.encoding, bulk.clone(), load.rejects.clone());
     // Whoever says how many rows there are may say that there are none.
     let counted = load.expected_rows.is_some();
     let may_be_empty = counted && matches!(format, Format::Csv(_) | Format::Ndjson(_));
@@ -259,7 +267,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
         let body = decompress::Body::new(body, &codings, &limits);
         let input = Input { body, transcoder, counted, may_be_empty };
-        let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
+        let mut rows = Rows::new(&table, text_only, rejects.as_deref(), &meter, &mut emit);
         encode(input, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
@@ -267,6 +275,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
         Ok(Err(Halt::Data(error))) => Err(error.into()),
         Ok(Err(Halt::Spool(error))) => Err(error.into()),
+        Ok(Err(Halt::Excess(excess))) => Err(excess.into()),
         Err(panic) => Err(LoadError::Internal(panic.to_string())),
     }
 }
@@ -376,7 +385,7 @@ fn decode(mut input: Input, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &M
     let (working_since, waited) = (Instant::now(), rows.waited());
     input.finish(decoder, rows)?;
     meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
-    if rows.count() == 0 && !counted { Err(DataError::NoRows.into()) } else { Ok(()) }
+    if rows.seen() == 0 && !counted { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
 
 /// The way out of the encoding thread.

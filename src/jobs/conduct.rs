@@ -11,7 +11,7 @@ use super::instance::Identity;
 use super::keys::{Claim, Difference, Key};
 use super::progress::{Registry, Running};
 use super::store::{Counts, Filter, NewJob, Store};
-use super::{Job, State};
+use super::{Job, Rejected, State};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection, Reading, Slot};
 use crate::engine::catalog::{self, Table};
@@ -21,6 +21,7 @@ use crate::ingest::commit::target_id;
 use crate::ingest::digest::Declared;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
+use crate::ingest::rejects::{OnError, Rejects};
 use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
@@ -44,6 +45,8 @@ pub struct Request {
     pub segments: Segments,
     /// how its text is to be read
     pub reading: Reading,
+    /// what a bad row does
+    pub on_error: OnError,
     /// how long it may take; the service's own limit otherwise
     pub timeout: Option<Duration>,
     /// what the body is declared to be
@@ -185,6 +188,10 @@ impl Conductor {
             connection.roll_back().await;
             return Ok(Attempt::KeyHeld { table: name });
         };
+        let rejects = match request.on_error {
+            OnError::Abort => None,
+            OnError::Skip(tolerance) => Some(Arc::new(Rejects::new(tolerance, self.limits.reject_report_bytes_max))),
+        };
         Ok(Attempt::Accepted(Box::new(Accepted {
             job,
             load: Load {
@@ -198,6 +205,7 @@ impl Conductor {
                 digests: request.digests,
                 expected_rows: request.expected_rows,
                 meter,
+                rejects,
                 spools: self.spools.clone(),
             },
             connection,
@@ -249,7 +257,13 @@ impl Conductor {
     /// [`Failure::Load`].
     pub async fn run(&self, accepted: Accepted, frames: impl Frames + 'static, describe: &dyn Describe) -> Result<Job, Failure> {
         let Accepted { mut job, load, connection, running, entry } = accepted;
-        let witness = JobRow { id: job.id, store: &self.store, stopper: &running.stopper };
+        let rejects = load.rejects.clone();
+        let witness = JobRow {
+            id: job.id,
+            store: &self.store,
+            stopper: &running.stopper,
+            rejects: rejects.as_deref(),
+        };
         let loading = ingest::run(load, frames, &self.bulk, connection, &self.limits, &running.stopper, &witness);
         let outcome = Box::pin(loading).await;
         let mut counts = running.counts();
@@ -266,6 +280,9 @@ impl Conductor {
                     _ => State::Failed,
                 };
                 let (reason, document) = describe.describe(job.id, error);
+                if let Err(error) = witness.keep_rejects().await {
+                    tracing::error!(job = %job.id, %error, "a reject report could not be written down");
+                }
                 self.store.ended(job.id, state, &reason, &document, counts).await
             }
         };
@@ -297,6 +314,22 @@ impl Conductor {
             self.running.overlay(job);
         }
         Ok(job)
+    }
+
+    /// The next rejects of a job, after the one of that number; none at the end.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn rejects(&self, id: Uuid, after: i32) -> Result<Vec<Rejected>, DatabaseError> {
+        self.store.rejects(id, after).await
+    }
+
+    /// What stands before the records of a job's rejects: the header of a CSV.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn rejects_header(&self, id: Uuid) -> Result<Option<Vec<u8>>, DatabaseError> {
+        self.store.rejects_header(id).await
     }
 
     /// Jobs, newest first.
@@ -362,10 +395,22 @@ struct JobRow<'a> {
     id: Uuid,
     store: &'a Store,
     stopper: &'a Stopper,
+    rejects: Option<&'a Rejects>,
+}
+
+impl JobRow<'_> {
+    async fn keep_rejects(&self) -> Result<(), DatabaseError> {
+        let Some(report) = self.rejects.map(Rejects::report).filter(|report| !report.rejects.is_empty()) else {
+            return Ok(());
+        };
+        self.store.keep_rejects(self.id, &report).await
+    }
 }
 
 impl Witness for JobRow<'_> {
     async fn committing(&self, xid: &str) -> Result<(), LoadError> {
+        // Whoever is told that rows are missing has to be able to see which.
+        self.keep_rejects().await.map_err(LoadError::Metadata)?;
         if self.store.committing(self.id, xid).await.map_err(LoadError::Metadata)? {
             return Ok(());
         }

@@ -14,6 +14,7 @@ mod instance;
 mod keys;
 mod progress;
 mod recovery;
+mod report;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub use self::conduct::{Accepted, Conductor, Describe, Failure, Request};
 pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
+pub use self::report::Rejected;
 pub use self::store::Filter;
 
 /// Where a job is in its life.
@@ -84,6 +86,11 @@ pub struct Timings {
     pub total: u64,
 }
 
+/// Where the API has the rows that a job has turned away.
+pub fn rejects_url(job: Uuid) -> String {
+    format!("/v1/jobs/{job}/rejects")
+}
+
 /// A job as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Job {
@@ -103,12 +110,14 @@ pub struct Job {
     pub idempotency_key: Option<String>,
     /// this is the result of an earlier request with the same key, and nothing was loaded for this one
     pub replayed: bool,
-    /// rows parsed and encoded
+    /// rows parsed, those that were turned away too
     pub rows_received: u64,
     /// rows in the table
     pub rows_loaded: u64,
     /// rows turned away
     pub rows_rejected: u64,
+    /// how many of them for each column; a row may be turned away for none in particular
+    pub rejected_by_column: Value,
     /// bytes of the body as they came
     pub bytes_received: u64,
     /// bytes of the body without its Content-Encoding
@@ -117,6 +126,8 @@ pub struct Job {
     pub timings_ms: Timings,
     /// the problem document that the load was answered with
     pub error: Option<Value>,
+    /// where the rows are that were turned away, if any were
+    pub rejects_url: Option<String>,
     /// RFC 3339, UTC
     pub created_at: String,
     /// RFC 3339, UTC

@@ -9,17 +9,19 @@ use uuid::Uuid;
 
 use super::instance::Identity;
 use super::keys::{Claim, Holder, TableName};
+use super::report::{self, Rejected};
 use super::{Job, State, Timings};
 use crate::engine::bulk::Backend;
 use crate::engine::oltp::{Oltp, Param};
 use crate::error::DatabaseError;
+use crate::ingest::rejects::Report;
 
 const COLUMNS: &str = "id, table_name, state, reason, format, mode, rows_received, rows_loaded, rows_rejected, bytes_received, \
-     bytes_decoded, timings_ms, error, \
+     bytes_decoded, timings_ms, error, rejected_by_column, \
      to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
      to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), idempotency_key";
 /// How many they are; a query may ask for more behind them.
-const COLUMNS_COUNT: usize = 16;
+const COLUMNS_COUNT: usize = 17;
 
 /// Who holds an idempotency key, as the unique index of `V2__idempotency.sql` has it.
 const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
@@ -63,6 +65,7 @@ pub(super) struct Orphan {
 pub(super) struct Counts {
     pub(super) rows_received: u64,
     pub(super) rows_loaded: u64,
+    pub(super) rows_rejected: u64,
     pub(super) bytes_received: u64,
     pub(super) bytes_decoded: u64,
     pub(super) timings: Timings,
@@ -215,13 +218,13 @@ impl Store {
         // Recovery knows no counts of a load that died with its instance: what was last reported stays.
         let sql = format!(
             "UPDATE pgsluice.jobs SET state = $3, reason = $4, error = $5, finished_at = clock_timestamp(), \
-                rows_received = greatest(rows_received, $6), rows_loaded = $7, \
+                rows_received = greatest(rows_received, $6), rows_loaded = $7, rows_rejected = greatest(rows_rejected, $11), \
                 bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $9), \
                 timings_ms = CASE WHEN $10::jsonb ->> 'total' = '0' THEN timings_ms ELSE $10 END \
              WHERE id = $1 AND state = ANY ($2) RETURNING {COLUMNS}"
         );
         let rows_loaded = if state == State::Committed { counts.rows_loaded } else { 0 };
-        let params: [Param<'_>; 10] = [
+        let params: [Param<'_>; 11] = [
             (&id, Type::UUID),
             (&from, Type::TEXT_ARRAY),
             (&state.name(), Type::TEXT),
@@ -232,25 +235,42 @@ impl Store {
             (&(counts.bytes_received as i64), Type::INT8),
             (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
+            (&(counts.rows_rejected as i64), Type::INT8),
         ];
         one(&self.oltp.query(&sql, &params).await?)
     }
 
     /// Writes down how far a running load is, for whoever asks another instance.
     pub(super) async fn report(&self, id: Uuid, counts: Counts) -> Result<(), DatabaseError> {
-        let params: [Param<'_>; 5] = [
+        let params: [Param<'_>; 6] = [
             (&id, Type::UUID),
             (&(counts.rows_received as i64), Type::INT8),
             (&(counts.bytes_received as i64), Type::INT8),
             (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
+            (&(counts.rows_rejected as i64), Type::INT8),
         ];
         self.run(
-            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $4, timings_ms = $5 \
+            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $4, timings_ms = $5, rows_rejected = $6 \
              WHERE id = $1 AND state = 'running'",
             &params,
         )
         .await
+    }
+
+    /// Writes the reject report of a load down.
+    pub(super) async fn keep_rejects(&self, id: Uuid, report: &Report) -> Result<(), DatabaseError> {
+        report::write(&self.oltp, id, report).await
+    }
+
+    /// The next rejects of a job, after the one of that number.
+    pub(super) async fn rejects(&self, id: Uuid, after: i32) -> Result<Vec<Rejected>, DatabaseError> {
+        report::read(&self.oltp, id, after).await
+    }
+
+    /// What stands before the records of its rejects.
+    pub(super) async fn rejects_header(&self, id: Uuid) -> Result<Option<Vec<u8>>, DatabaseError> {
+        report::header(&self.oltp, id).await
     }
 
     /// Asks whichever instance runs the job to stop it; false when it is not running.
@@ -381,24 +401,27 @@ fn job(row: &Row) -> Result<Job, tokio_postgres::Error> {
     let count = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
     let state: String = row.try_get(2)?;
     let timings: Option<Value> = row.try_get(11)?;
+    let (id, rows_rejected) = (row.try_get(0)?, count(8)?);
     Ok(Job {
-        id: row.try_get(0)?,
+        id,
         table: row.try_get(1)?,
         // The table's own CHECK allows no other names.
         state: State::from_name(&state).unwrap_or(State::Running),
         reason: row.try_get(3)?,
         format: row.try_get(4)?,
         mode: row.try_get(5)?,
-        idempotency_key: row.try_get(15)?,
+        idempotency_key: row.try_get(16)?,
         replayed: false,
         rows_received: count(6)?,
         rows_loaded: count(7)?,
-        rows_rejected: count(8)?,
+        rows_rejected,
+        rejected_by_column: row.try_get(13)?,
         bytes_received: count(9)?,
         bytes_decoded: count(10)?,
         timings_ms: timings.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
         error: row.try_get(12)?,
-        created_at: row.try_get(13)?,
-        finished_at: row.try_get(14)?,
+        rejects_url: (rows_rejected > 0).then(|| super::rejects_url(id)),
+        created_at: row.try_get(14)?,
+        finished_at: row.try_get(15)?,
     })
 }

@@ -18,7 +18,10 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("sfv", &["http/"]),
-    ("tokio_postgres", &["engine/", "ingest/copy.rs", "ingest/commit.rs", "jobs/store.rs"]),
+    (
+        "tokio_postgres",
+        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs"],
+    ),
     (
         "tokio",
         &[
@@ -30,7 +33,7 @@ const CRATES: [(&str, &[&str]); 5] = [
             "ingest/aside.rs",
             "ingest/queue.rs",
             "ingest/body.rs",
-            "ingest/copy.rs",
+            "ingest/copy/",
             "ingest/commit.rs",
         ],
     ),

@@ -24,6 +24,7 @@ mod ndjson_equivalence;
 mod openapi;
 mod parquet;
 mod parquet_hostile;
+mod rejects;
 mod slow;
 mod support;
 mod tables;

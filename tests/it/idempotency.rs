@@ -523,8 +523,9 @@ async fn jobs_from_before_there_were_keys_are_kept() {
         .db
         .sql(
             "ALTER TABLE pgsluice.jobs DROP COLUMN principal, DROP COLUMN idempotency_key, DROP COLUMN requested_table, \
-             DROP COLUMN key_fingerprint, DROP COLUMN key_digest, DROP COLUMN key_expired; \
-             DELETE FROM pgsluice.metadata_migrations WHERE version = 2",
+             DROP COLUMN key_fingerprint, DROP COLUMN key_digest, DROP COLUMN key_expired, \
+             DROP COLUMN rejected_by_column, DROP COLUMN rejects_header; DROP TABLE pgsluice.rejects; \
+             DELETE FROM pgsluice.metadata_migrations WHERE version > 1",
         )
         .await;
     world.service = Service::start(&world.db.url, &[]).await;

@@ -135,6 +135,14 @@ pub(crate) struct Serve {
     /// All bodies that are kept there at the same time, in bytes
     #[arg(long, env = "PGSLUICE_SPOOL_TOTAL_BYTES_MAX", default_value_t = 64 << 30, value_name = "BYTES")]
     spool_total_bytes_max: u64,
+    /// Most rows that a load may ask to have turned away (reject_limit)
+    #[arg(long, env = "PGSLUICE_REJECT_LIMIT_MAX", default_value_t = 1_000_000, value_name = "ROWS",
+          value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    reject_limit_max: u32,
+    /// Largest report of the rows that a load turned away, in bytes
+    #[arg(long, env = "PGSLUICE_REJECT_REPORT_BYTES_MAX", default_value_t = 64 << 20, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    reject_report_bytes_max: u32,
     /// How long a client may send nothing, in seconds
     #[arg(long, env = "PGSLUICE_CLIENT_STALL", default_value_t = 30, value_name = "SECONDS")]
     client_stall: u64,
@@ -145,6 +153,10 @@ pub(crate) struct Serve {
     /// How long a load may take in all, in seconds
     #[arg(long, env = "PGSLUICE_LOAD_TIMEOUT", default_value_t = 21_600, value_name = "SECONDS")]
     load_timeout: u64,
+    /// How long an idempotency key stands for its load, from the commit on, in seconds
+    #[arg(long, env = "PGSLUICE_IDEMPOTENCY_KEY_RETENTION", default_value_t = 604_800, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    idempotency_key_retention: u64,
     /// How long running loads may go on after SIGTERM, in seconds
     #[arg(long, env = "PGSLUICE_SHUTDOWN_GRACE", default_value_t = 30, value_name = "SECONDS")]
     shutdown_grace: u64,
@@ -219,9 +231,12 @@ impl Serve {
                 bytes_max: self.spool_bytes_max,
                 total_bytes_max: self.spool_total_bytes_max,
             },
+            reject_limit_max: self.reject_limit_max.into(),
+            reject_report_bytes_max: self.reject_report_bytes_max as usize,
             client_stall: Duration::from_secs(self.client_stall),
             database_stall: Duration::from_secs(self.database_stall),
             load_timeout: Duration::from_secs(self.load_timeout),
+            key_retention: Duration::from_secs(self.idempotency_key_retention),
             ..config::Limits::default()
         }
     }

@@ -91,12 +91,18 @@ pub struct Limits {
     pub body_queue_bytes: usize,
     /// encoded and not yet sent to PostgreSQL, per load, in bytes
     pub chunk_queue_bytes: usize,
+    /// rows that one load may ask to have turned away
+    pub reject_limit_max: u64,
+    /// what the report of them may take, in bytes
+    pub reject_report_bytes_max: usize,
     /// how long a client may send nothing while we wait for it
     pub client_stall: Duration,
     /// how long PostgreSQL may do nothing that could be seen before it is asked whether it works
     pub database_stall: Duration,
     /// how long a load may take in all
     pub load_timeout: Duration,
+    /// how long an idempotency key stands for its load, from the commit on
+    pub key_retention: Duration,
 }
 
 impl Default for Limits {
@@ -111,9 +117,12 @@ impl Default for Limits {
             spool: Spool::default(),
             body_queue_bytes: 2 << 20,
             chunk_queue_bytes: 2 << 20,
+            reject_limit_max: 1_000_000,
+            reject_report_bytes_max: 64 << 20,
             client_stall: Duration::from_secs(30),
             database_stall: Duration::from_secs(60),
             load_timeout: Duration::from_secs(6 * 3600),
+            key_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

@@ -27,9 +27,36 @@ pub struct RowError {
     /// the target column's type
     pub type_name: Option<String>,
     /// PostgreSQL's code for this error
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// what is wrong with it
     pub reason: Cow<'static, str>,
+}
+
+/// More bad rows than a load may have that turns them away.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Excess {
+    /// By their number.
+    #[error("more than {limit} rows were turned away (reject_limit)")]
+    Limit {
+        /// how many there may be
+        limit: u64,
+    },
+    /// By their share.
+    #[error("{rejected} of {received} rows were turned away, and the share may be {ratio} (reject_ratio)")]
+    Ratio {
+        /// how many there are
+        rejected: u64,
+        /// rows in all
+        received: u64,
+        /// the share that there may be
+        ratio: f64,
+    },
+    /// By what their report takes.
+    #[error("the report of the rows turned away is larger than {limit} bytes (--reject-report-bytes-max)")]
+    Report {
+        /// the limit, in bytes
+        limit: usize,
+    },
 }
 
 /// Stage *body*: receiving.
@@ -47,6 +74,25 @@ pub enum BodyError {
         /// the limit, in bytes
         limit: u64,
     },
+    /// The bytes are not those that the client has declared a digest of.
+    #[error("the body is not the one that was declared: its digest is another")]
+    Digest(
+        /// every digest that is not right
+        Vec<DigestMismatch>,
+    ),
+}
+
+/// A digest of the body that is not what the client declared it to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestMismatch {
+    /// the header that declares it
+    pub field: &'static str,
+    /// the algorithm, by its name in that header
+    pub algorithm: &'static str,
+    /// what it should be
+    pub declared: Vec<u8>,
+    /// what it is
+    pub computed: Vec<u8>,
 }
 
 /// Stages *parse* and *encode*: what the body holds.
@@ -145,6 +191,18 @@ pub struct DatabaseError {
     pub context: Option<String>,
     /// the row it is about, as far as that could be found out
     pub position: Position,
+    /// the value it is about, if the server shows it
+    pub value: Option<String>,
+}
+
+impl DatabaseError {
+    /// The message with the detail.
+    pub fn full_message(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 impl DatabaseError {
@@ -276,6 +334,17 @@ pub enum LoadError {
     /// keeping the body on disk
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// the body holds more rows, or fewer, than the client said
+    #[error("the body holds {found} rows where {expected} are expected")]
+    RowCount {
+        /// what the client said
+        expected: u64,
+        /// what came
+        found: u64,
+    },
+    /// more rows were bad than may be
+    #[error(transparent)]
+    TooManyRejects(#[from] Excess),
     /// the target database
     #[error(transparent)]
     Database(#[from] DatabaseError),

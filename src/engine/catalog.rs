@@ -10,7 +10,7 @@ use crate::error::{DatabaseError, TableError};
 
 /// What no load may write: the system's tables, and our own.
 fn is_reserved(schema: &str, name: &str) -> bool {
-    let own = ["jobs", "instances", "ledger", "target", "metadata_migrations", "target_migrations"];
+    let own = ["jobs", "rejects", "instances", "ledger", "target", "metadata_migrations", "target_migrations"];
     matches!(schema, "pg_catalog" | "information_schema") || schema == "pgsluice" && own.contains(&name)
 }
 

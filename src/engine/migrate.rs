@@ -20,7 +20,11 @@ pub struct Steps {
 /// The metadata database: jobs and instances.
 pub const METADATA: Steps = Steps {
     history: "pgsluice.metadata_migrations",
-    files: &[("V1__jobs", include_str!("../../migrations/metadata/V1__jobs.sql"))],
+    files: &[
+        ("V1__jobs", include_str!("../../migrations/metadata/V1__jobs.sql")),
+        ("V2__idempotency", include_str!("../../migrations/metadata/V2__idempotency.sql")),
+        ("V3__rejects", include_str!("../../migrations/metadata/V3__rejects.sql")),
+    ],
 };
 
 /// The target database: the ledger.

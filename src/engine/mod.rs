@@ -54,6 +54,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             detail: (!notes.is_empty()).then(|| notes.join(" ")),
             context: server.where_().map(str::to_owned),
             position: Position { column: server.column().map(str::to_owned), ..Position::default() },
+            value: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Edge;
+use super::fields;
 use super::options::{Query, invalid};
 use super::problem::{Problem, metadata};
 use crate::jobs::{Filter, Job, State as JobState};
@@ -50,17 +51,23 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
     let filter = Filter {
         state: state.transpose()?,
         table: query.take("table"),
+        idempotency_key: query.take("idempotency_key").map(|text| fields::key(&text)).transpose()?,
         before: before.transpose()?,
         limit: limit.transpose()?.unwrap_or(LIMIT_DEFAULT),
     };
-    query.finish("state, table, limit, cursor")?;
+    query.finish("state, table, idempotency_key, limit, cursor")?;
     Ok(filter)
 }
 
 pub(super) async fn show(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
+    find(&edge, path).await.map(Json)
+}
+
+/// The job that a path names.
+pub(super) async fn find(edge: &Edge, path: Result<Path<String>, PathRejection>) -> Result<Job, Problem> {
     let id = job_id(path)?;
     let job = edge.conductor.job(id).await.map_err(|error| metadata(&error))?;
-    job.map(Json).ok_or_else(|| no_such_job(&id.to_string()))
+    job.ok_or_else(|| no_such_job(&id.to_string()))
 }
 
 pub(super) async fn cancel(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {

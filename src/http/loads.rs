@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
@@ -16,7 +16,10 @@ use super::problem::{Documents, Problem};
 use super::upload::Upload;
 use crate::error::Stop;
 use crate::ingest::Stopper;
-use crate::jobs::{Failure, Job, Request};
+use crate::jobs::{Admission, Failure, Job, Request};
+
+/// Says that an answer is the stored one of an earlier request; the name is in use by many, and in no standard.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 pub(super) async fn create(
     State(edge): State<Arc<Edge>>,
@@ -44,12 +47,20 @@ pub(super) async fn create(
     client.answered();
     let job = outcome?;
     let location = format!("/v1/jobs/{}", job.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(job)).into_response())
+    let replayed = job.replayed.then_some((REPLAYED, HeaderValue::from_static("true")));
+    let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(job)).into_response();
+    response.headers_mut().extend(replayed);
+    Ok(response)
 }
 
-async fn load(edge: Arc<Edge>, request: Request, upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
-    let accepted = edge.conductor.accept(request, &peer, stopper).await?;
-    edge.conductor.run(accepted, upload, &Documents).await
+async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
+    match edge.conductor.admit(request, &peer, stopper).await? {
+        Admission::Accepted(accepted) => edge.conductor.run(*accepted, upload, &Documents).await,
+        Admission::Replayed(job) => {
+            upload.linger_to_its_end(edge.conductor.limits());
+            Ok(*job)
+        }
+    }
 }
 
 /// Stops the load when the client goes before it is answered.

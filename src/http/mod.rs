@@ -1,5 +1,6 @@
 //! EDGE: HTTP in, HTTP out. The only place that knows status codes.
 
+mod fields;
 mod guard;
 mod health;
 mod jobs;
@@ -8,6 +9,7 @@ mod openapi;
 mod options;
 mod peer;
 mod problem;
+mod rejects;
 mod serve;
 mod tables;
 mod upload;
@@ -66,6 +68,7 @@ pub fn routes() -> Vec<Route> {
         route("/v1/tables/{table}", &["get"], get(tables::show)),
         route("/v1/jobs", &["get"], get(jobs::list)),
         route("/v1/jobs/{id}", &["get"], get(jobs::show)),
+        route("/v1/jobs/{id}/rejects", &["get"], get(rejects::show)),
         route("/v1/jobs/{id}/cancel", &["post"], post(jobs::cancel)),
         route("/healthz", &["get"], get(health::healthz)),
         route("/readyz", &["get"], get(health::readyz)),

@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::fields;
 use super::problem::Problem;
 use crate::config::Limits;
 use crate::engine::bulk::Reading;
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
+use crate::ingest::rejects::{OnError, Tolerance};
 use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
-use crate::jobs::Request;
+use crate::jobs::{Key, Request};
 
 /// What `Accept-Post` (W3C LDP) says.
 const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
                         application/vnd.apache.arrow.stream, application/vnd.apache.arrow.file, application/vnd.apache.parquet";
 
-/// Promises that a client asks for by header and that are not kept yet, and a body that is only a part: ignoring one would be a lie.
-const UNSUPPORTED_HEADERS: [&str; 6] = ["idempotency-key", "content-digest", "repr-digest", "digest", "content-md5", "content-range"];
+/// Promises that a client asks for by header and that are not kept (RFC 9530 has made the digests of old obsolete), and a body that is
+/// only a part: ignoring one would be a lie.
+const UNSUPPORTED_HEADERS: [&str; 3] = ["digest", "content-md5", "content-range"];
 
 /// Formats: the value of `format=`, and the media types.
 const FORMATS: [(&str, &[&str]); 6] = [
@@ -35,6 +38,9 @@ const FORMATS: [(&str, &[&str]); 6] = [
 /// Content codings, by their names in HTTP (RFC 9110, RFC 8878; `lz4` is not registered, and used all the same).
 const CODINGS: [(&str, Coding); 5] =
     [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("zstd", Coding::Zstd), ("lz4", Coding::Lz4), ("br", Coding::Brotli)];
+
+/// How many rows are turned away where the request names no number.
+const REJECT_LIMIT_DEFAULT: u64 = 1000;
 
 /// How many codings a body may have on top of each other: each takes memory of its own.
 const CODINGS_MAX: usize = 4;
@@ -79,9 +85,11 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 /// Reads everything that a load's request says about itself.
 pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
+    let digests = fields::digests(headers)?;
     let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
+    let key = fields::idempotency_key(headers)?.map(|name| Key::new(name, &canonical(&query, &media, &codings)));
     let format = match format_name(query.take("format"), &media)? {
         "csv" => Format::Csv(csv_options(Syntax::Csv, &mut query, &media)?),
         "text" => Format::Csv(csv_options(Syntax::Text, &mut query, &media)?),
@@ -102,19 +110,51 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
     };
     let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
-    query.finish(match format {
-        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => {
-            "format, columns, header, delimiter, null, encoding, timezone, datestyle, segments, timeout"
+    let expected_rows = query.take("expected_rows").map(|text| count(&text)).transpose()?;
+    let on_error = on_error(&mut query, segments, limits)?;
+    let (own, hint) = match format {
+        Format::Csv(csv::Options { syntax: Syntax::Text, .. }) => ("columns, header, delimiter, null, encoding, ", ""),
+        Format::Csv(_) => ("columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, ", ""),
+        Format::Ndjson(_) => ("columns, encoding, ", " (the keys of each object name its columns)"),
+        Format::Parquet(_) => ("columns, ", ""),
+        Format::Arrow(_) => ("", " (an Arrow schema names its own columns)"),
+    };
+    query.finish(&format!(
+        "format, {own}timezone, datestyle, segments, on_error, reject_limit, reject_ratio, expected_rows, timeout{hint}"
+    ))?;
+    Ok(Request {
+        table,
+        format,
+        codings,
+        encoding,
+        segments,
+        reading,
+        on_error,
+        timeout,
+        digests,
+        expected_rows,
+        key,
+    })
+}
+
+/// What a request asks for, the same for all that ask for the same. What a key was used for is known by the hash of this text, and keys
+/// outlive versions of this program: of a request that was possible before, it must not change.
+fn canonical(query: &Query, media: &MediaType, codings: &[Coding]) -> String {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in &query.0 {
+        text.append_pair(&format!("?{name}"), value);
+    }
+    for (name, value) in [("type", &media.essence), ("charset", &media.charset), ("header", &media.header)] {
+        if let Some(value) = value {
+            text.append_pair(name, value);
         }
-        Format::Csv(_) => {
-            "format, columns, header, delimiter, quote, escape, null, force_null, force_not_null, encoding, timezone, datestyle, \
-             segments, timeout"
+    }
+    for coding in codings {
+        if let Some((name, _)) = CODINGS.iter().find(|(_, known)| known == coding) {
+            text.append_pair("coding", name);
         }
-        Format::Ndjson(_) => "format, columns, encoding, timezone, datestyle, segments, timeout (the keys of each object name its columns)",
-        Format::Parquet(_) => "format, columns, timezone, datestyle, segments, timeout",
-        Format::Arrow(_) => "format, timezone, datestyle, segments, timeout (an Arrow schema names its own columns)",
-    })?;
-    Ok(Request { table, format, codings, encoding, segments, reading, timeout })
+    }
+    text.finish()
 }
 
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
@@ -172,7 +212,7 @@ fn unsupported_coding(detail: String) -> Problem {
 }
 
 /// A header that may be given once. Two of them, and one reader would believe the one and the next the other.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -181,7 +221,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     }
 }
 
-fn unreadable(name: &HeaderName) -> Problem {
+pub(super) fn unreadable(name: &HeaderName) -> Problem {
     Problem::bad_request("unreadable-header", format!("{name} cannot be read"))
 }
 
@@ -340,6 +380,28 @@ fn check_csv(options: &csv::Options) -> Result<(), Problem> {
     Ok(())
 }
 
+fn on_error(query: &mut Query, segments: Segments, limits: &Limits) -> Result<OnError, Problem> {
+    let (limit, ratio) = (query.take("reject_limit"), query.take("reject_ratio"));
+    match query.take("on_error").as_deref() {
+        None | Some("abort") if limit.is_none() && ratio.is_none() => return Ok(OnError::Abort),
+        None | Some("abort") => return Err(invalid("reject_limit and reject_ratio need on_error=skip")),
+        Some("skip") if segments == Segments::One => {
+            return Err(invalid("on_error=skip takes bad rows back, which segments=one, a single COPY, does not allow"));
+        }
+        Some("skip") => {}
+        Some(_) => return Err(invalid("on_error is abort or skip")),
+    }
+    let most = limits.reject_limit_max;
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| *limit <= most));
+    let limit = limit.unwrap_or(Some(REJECT_LIMIT_DEFAULT.min(most)));
+    let limit = limit.ok_or_else(|| invalid(format!("reject_limit is a whole number from 0 to {most} (--reject-limit-max)")))?;
+    let ratio = ratio.map(|text| text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)));
+    let ratio = ratio
+        .map(|ratio| ratio.ok_or_else(|| invalid("reject_ratio is a number from 0 to 1")))
+        .transpose()?;
+    Ok(OnError::Skip(Tolerance { limit, ratio }))
+}
+
 fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {
     let Some(text) = query.take(name) else {
         return Ok(None);
@@ -350,8 +412,38 @@ fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {
     }
 }
 
+/// The value of `expected_rows=`.
+fn count(text: &str) -> Result<u64, Problem> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let rows = text.parse().ok().filter(|_| digits);
+    rows.ok_or_else(|| invalid("expected_rows is a whole number of rows"))
+}
+
 fn seconds(text: &str, most: Duration) -> Result<Duration, Problem> {
     let value = text.parse().ok().filter(|seconds| (1..=most.as_secs()).contains(seconds));
     let value = value.ok_or_else(|| invalid(format!("timeout is a whole number of seconds from 1 to {}", most.as_secs())))?;
     Ok(Duration::from_secs(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical_of(query: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.collect();
+        let query = Query::parse(Some(query)).unwrap();
+        canonical(&query, &MediaType::of(&headers).unwrap(), &content_codings(&headers).unwrap())
+    }
+
+    /// Whoever changes this text takes every key that is in use for reused.
+    #[test]
+    fn the_canonical_text_stays_as_it_is() {
+        let headers = [("content-type", "Text/CSV; Header=absent;charset=\"UTF-8\""), ("content-encoding", "x-gzip, zstd")];
+        let text = "%3Fdelimiter=%3B&%3Fnull=a%26b&type=text%2Fcsv&charset=utf-8&header=absent&coding=gzip&coding=zstd";
+        assert_eq!(canonical_of("null=a%26b&delimiter=;", &headers), text);
+        assert_eq!(canonical_of("delimiter=%3b&null=a%26b", &headers), text);
+        assert_eq!(canonical_of("", &[]), "");
+        assert_ne!(canonical_of("header=absent", &[]), canonical_of("", &[("content-type", ";header=absent")]));
+    }
 }

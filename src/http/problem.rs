@@ -6,11 +6,12 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::fields;
 use crate::error::{BodyError, DataError, DatabaseError, LoadError, Position, RowError, SlotError, SpoolError, Stop, TableError};
-use crate::jobs::{Describe, Failure};
+use crate::jobs::{Describe, Failure, rejects_url};
 
 /// Whoever was refused together must not come back together, so each is told another time, from these.
 const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u64> = 1..=4;
@@ -48,6 +49,9 @@ pub(super) struct Problem {
     sqlstate: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     misfits: Vec<String>,
+    /// members that only a few types of problems have
+    #[serde(flatten)]
+    members: Map<String, Value>,
     #[serde(skip)]
     code: &'static str,
     #[serde(skip)]
@@ -74,6 +78,7 @@ impl Problem {
             value: None,
             sqlstate: None,
             misfits: Vec::new(),
+            members: Map::new(),
             code,
             headers: Vec::new(),
         }
@@ -91,6 +96,12 @@ impl Problem {
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
         self.headers.push((name, value));
+        self
+    }
+
+    /// With a further member.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Problem {
+        self.members.insert(name.to_owned(), value.into());
         self
     }
 
@@ -115,6 +126,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Sends the client on to a job.
+    fn of_job_at(self, job: Uuid) -> Problem {
+        let problem = self.of_job(job);
+        match HeaderValue::try_from(format!("/v1/jobs/{job}")) {
+            Ok(url) => problem.with_header(header::LOCATION, url),
+            Err(_) => problem,
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -130,7 +152,7 @@ pub struct Documents;
 
 impl Describe for Documents {
     fn describe(&self, job: Uuid, error: &LoadError) -> (String, Value) {
-        let problem = from_load(error).of_job(job);
+        let problem = of_load(job, error);
         (problem.code.to_owned(), serde_json::to_value(&problem).unwrap_or_default())
     }
 }
@@ -145,13 +167,25 @@ impl From<Failure> for Problem {
             Failure::Table(error) => from_table(error),
             Failure::Metadata(error) => metadata(&error),
             Failure::Stopped(stop) => from_stop(stop),
-            Failure::Load { job, error } => {
-                let problem = from_load(&error).of_job(job);
-                match (&error, HeaderValue::try_from(format!("/v1/jobs/{job}"))) {
-                    (LoadError::OutcomePending, Ok(url)) => problem.with_header(header::LOCATION, url),
-                    _ => problem,
+            Failure::KeyReused { job, .. } => {
+                let title = "The idempotency key was used for something else";
+                let detail = format!("{failure}; nothing was loaded");
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title, detail).of_job_at(job)
+            }
+            Failure::KeyInProgress { job } => {
+                let title = "A load with this idempotency key is in progress";
+                let detail = format!("{failure}; with the same key its result can be had when it has ended");
+                let problem = Problem::new(StatusCode::CONFLICT, "idempotency-key-in-progress", title, detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after()));
+                match job {
+                    Some(job) => problem.of_job_at(job),
+                    None => problem,
                 }
             }
+            Failure::Load { job, error } => match &error {
+                LoadError::OutcomePending => from_load(&error).of_job_at(job),
+                _ => of_load(job, &error),
+            },
         }
     }
 }
@@ -176,12 +210,24 @@ fn from_table(error: TableError) -> Problem {
     }
 }
 
+fn of_load(job: Uuid, error: &LoadError) -> Problem {
+    let problem = from_load(error).of_job(job);
+    match error {
+        LoadError::TooManyRejects(_) => problem.with("rejects_url", rejects_url(job)),
+        _ => problem,
+    }
+}
+
 fn from_load(error: &LoadError) -> Problem {
     let detail = error.to_string();
     match error {
         LoadError::Body(error) => from_body(error),
         LoadError::Data(error) => from_data(error),
         LoadError::Spool(error) => from_spool(error),
+        LoadError::RowCount { expected, found } => refused("row-count-mismatch", format!("{detail}; nothing was loaded"))
+            .with("expected_rows", *expected)
+            .with("rows_received", *found),
+        LoadError::TooManyRejects(_) => refused("too-many-rejects", format!("{detail}; nothing was loaded")),
         LoadError::Database(error) => from_database(error),
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
@@ -203,6 +249,7 @@ fn from_body(error: &BodyError) -> Problem {
         BodyError::Truncated(_) => Problem::bad_request("truncated-body", detail),
         BodyError::Stalled(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "client-stalled", "The client stalled", detail),
         BodyError::TooLarge { .. } => too_large("body-too-large", detail),
+        BodyError::Digest(mismatches) => fields::mismatching_digests(mismatches, detail),
     }
 }
 
@@ -242,7 +289,7 @@ fn from_spool(error: &SpoolError) -> Problem {
 
 fn from_row(row: &RowError) -> Problem {
     let mut problem = refused("bad-row", row.reason.to_string()).at(&row.position);
-    problem.sqlstate = Some(row.sqlstate.to_owned());
+    problem.sqlstate = Some(row.sqlstate.to_string());
     problem.value.clone_from(&row.value);
     problem.column_type.clone_from(&row.type_name);
     problem
@@ -277,10 +324,7 @@ fn misfit(misfits: &[String], detail: String) -> Problem {
 /// What a SQLSTATE means to a client. Appendix A of PostgreSQL's manual.
 fn from_database(error: &DatabaseError) -> Problem {
     let code = error.sqlstate.as_deref().unwrap_or("");
-    let detail = match &error.detail {
-        Some(more) => format!("{}: {more}", error.message),
-        None => error.message.clone(),
-    };
+    let detail = error.full_message();
     let class = code.get(..2).unwrap_or("");
     // An extension's input function may use any code (PostGIS: XX000), and so may one that looks things up (regclass: 42P01). While it
     // read a value, the value is what is wrong.
@@ -314,6 +358,7 @@ fn from_database(error: &DatabaseError) -> Problem {
     };
     problem = problem.at(&error.position);
     problem.sqlstate.clone_from(&error.sqlstate);
+    problem.value.clone_from(&error.value);
     problem
 }
 

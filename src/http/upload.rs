@@ -42,6 +42,15 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Reads what still comes for as long as a load of it might have taken. Many clients read no answer before they have sent everything,
+    /// and one that is good news must not be lost on them.
+    pub(super) fn linger_to_its_end(&mut self, limits: &config::Limits) {
+        self.linger_total = limits.load_timeout;
+        self.linger_idle = limits.client_stall;
+    }
+}
+
 impl Stream for Upload {
     type Item = Result<Bytes, BodyError>;
 

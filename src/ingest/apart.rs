@@ -31,7 +31,7 @@ pub struct Outcome {
 pub fn read<'b>(table: &Table, format: Format, limits: &Limits, pieces: impl IntoIterator<Item = &'b [u8]>) -> Outcome {
     let meter = Meter::default();
     let mut kept = Kept::default();
-    let mut rows = Rows::new(table, false, &meter, &mut kept);
+    let mut rows = Rows::new(table, false, None, &meter, &mut kept);
     let mut decoder = Decoder::new(format, table, limits, &Spools::new(limits.spool.clone()));
     let read = pieces.into_iter().try_for_each(|piece| decoder.push(piece, &mut rows));
     let read = read.and_then(|()| decoder.finish(&mut rows));

@@ -1,10 +1,12 @@
-//! Stage *body*: takes frames from the client, counts them, and notices when it is silent, gone or too talkative.
+//! Stage *body*: takes frames from the client, counts them, holds them against the declared digests, and notices when the client is
+//! silent, gone or too talkative.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+use super::digest::Check;
 use super::meter::Meter;
 use super::queue::{Item, Sender};
 use crate::error::{BodyError, LoadError};
@@ -24,7 +26,15 @@ pub(super) struct Bounds {
 /// Moves the body into the queue. When the queue is full, the body is not polled: that is the whole of the backpressure.
 ///
 /// Only time spent waiting *for the client* counts as a stall; time spent waiting for PostgreSQL does not.
-pub(super) async fn receive(mut frames: impl Frames, queue: Sender<Bytes>, bounds: Bounds, meter: &Meter) -> Result<(), LoadError> {
+///
+/// The proper end is passed on only if the body is the one that was declared, so that another cannot be committed.
+pub(super) async fn receive(
+    mut frames: impl Frames,
+    queue: Sender<Bytes>,
+    bounds: Bounds,
+    mut check: Check,
+    meter: &Meter,
+) -> Result<(), LoadError> {
     let mut received = 0u64;
     loop {
         let waiting_since = Instant::now();
@@ -35,7 +45,10 @@ pub(super) async fn receive(mut frames: impl Frames, queue: Sender<Bytes>, bound
             None => Item::End,
         };
         let bytes = match &item {
-            Item::Value(frame) => frame.len(),
+            Item::Value(frame) => {
+                check.update(frame);
+                frame.len()
+            }
             Item::End => 0,
         };
         received += bytes as u64;
@@ -45,6 +58,12 @@ pub(super) async fn receive(mut frames: impl Frames, queue: Sender<Bytes>, bound
             return Err(BodyError::TooLarge { limit }.into());
         }
         let ended = matches!(item, Item::End);
+        if ended {
+            let mismatches = check.mismatches();
+            if !mismatches.is_empty() {
+                return Err(BodyError::Digest(mismatches).into());
+            }
+        }
         // A closed queue is the failure of a later stage, which reports it itself.
         if queue.send(item, bytes).await.is_err() || ended {
             return Ok(());

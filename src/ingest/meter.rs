@@ -63,9 +63,14 @@ impl Waits {
     /// A wait begins. There is one at a time.
     #[must_use]
     pub fn begin(&self) -> Wait<'_> {
+        self.go_on();
+        Wait(self)
+    }
+
+    /// PostgreSQL has answered, and is asked something else in the same wait.
+    pub fn go_on(&self) {
         let since = self.origin.elapsed().as_micros() as u64;
         self.since.store(since.max(1), Relaxed);
-        Wait(self)
     }
 
     /// When the wait began that goes on now.
@@ -88,8 +93,10 @@ pub struct Meter {
     pub bytes_received: Counter,
     /// bytes of the body without its codings
     pub bytes_decoded: Counter,
-    /// rows encoded
+    /// rows parsed, those that were turned away too
     pub rows_received: Counter,
+    /// rows turned away
+    pub rows_rejected: Counter,
     /// rows that PostgreSQL has taken (not yet committed)
     pub rows_copied: Counter,
     /// waiting for a place

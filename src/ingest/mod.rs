@@ -20,11 +20,13 @@ pub mod commit;
 mod copy;
 pub mod csv;
 mod decompress;
+pub mod digest;
 mod memory;
 pub mod meter;
 pub mod ndjson;
 pub mod parquet;
 mod queue;
+pub mod rejects;
 mod rows;
 mod segment;
 mod transcode;
@@ -46,6 +48,7 @@ pub use self::decompress::Coding;
 pub use self::memory::memory_bytes;
 use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
+use self::rejects::Rejects;
 use self::rows::{Emit, Feed, Halt, Rows};
 use self::transcode::Transcoder;
 pub use self::transcode::{ByteOrder, Charset, Encoding};
@@ -98,8 +101,14 @@ pub struct Load {
     pub segments: Segments,
     /// how long it may take
     pub timeout: Duration,
+    /// what its body is declared to be
+    pub digests: Vec<digest::Declared>,
+    /// how many rows its body is declared to hold
+    pub expected_rows: Option<u64>,
     /// its counters
     pub meter: Arc<Meter>,
+    /// where bad rows go, if they do not end it
+    pub rejects: Option<Arc<Rejects>>,
     /// where its body is kept if it has to be whole before it can be read
     pub spools: parquet::Spools,
 }
@@ -162,6 +171,7 @@ pub async fn run(
 ) -> Result<u64, LoadError> {
     let sealed = async {
         let rows = transfer(&load, frames, bulk, &connection, limits).await?;
+        check_count(load.expected_rows, load.meter.rows_received.get())?;
         let committing_since = Instant::now();
         let name = load.table.display_name();
         let xid = {
@@ -187,29 +197,44 @@ pub async fn run(
     outcome
 }
 
+/// Holds the body to the number of rows that it was said to have.
+fn check_count(expected: Option<u64>, found: u64) -> Result<(), LoadError> {
+    match expected {
+        Some(expected) if expected != found => Err(LoadError::RowCount { expected, found }),
+        _ => Ok(()),
+    }
+}
+
 /// Body to COPY: three stages at work at the same time, the first failure ends all of them.
 async fn transfer(load: &Load, frames: impl Frames, bulk: &Bulk, connection: &Connection, limits: &Limits) -> Result<u64, LoadError> {
     let (body_in, body_out) = queue::queue(limits.body_queue_bytes);
     let (chunks_in, chunks_out) = queue::queue(limits.chunk_queue_bytes);
     let bounds = body::Bounds { bytes_max: limits.body_bytes_max, stall: limits.client_stall };
     let meter = &*load.meter;
-    let receive = body::receive(frames, body_in, bounds, meter);
+    let receive = body::receive(frames, body_in, bounds, digest::Check::new(&load.digests), meter);
     let encode = encode_on_thread(load, body_out, chunks_in, bulk, limits);
     let send = async {
         let wait = meter.waits.begin();
         copy::lock(connection, &load.table).await?;
         drop(wait);
-        copy::run(connection, &load.table, chunks_out, load.segments, meter).await
+        copy::run(connection, &load.table, chunks_out, load.segments, load.rejects.as_deref(), meter).await
     };
     let ((), (), rows) = tokio::try_join!(receive, encode, send)?;
-    rows.ok_or_else(|| LoadError::Internal("a stage ended without a word".into()))
+    let rows = rows.ok_or_else(|| LoadError::Internal("a stage ended without a word".into()))?;
+    if let Some(rejects) = &load.rejects {
+        rejects.check_ratio(meter.rows_received.get())?;
+    }
+    Ok(rows)
 }
 
 /// Parsing and encoding burn CPU, so they have a thread of their own for as long as the load runs.
 async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Feed>, bulk: &Bulk, limits: &Limits) -> Result<(), LoadError> {
     let (table, format, meter) = (load.table.clone(), load.format.clone(), Arc::clone(&load.meter));
     let (limits, spools, codings) = (limits.clone(), load.spools.clone(), load.codings.clone());
-    let (encoding, bulk) = (load.encoding, bulk.clone());
+    let (encoding, bulk, rejects) = (load.encoding, bulk.clone(), load.rejects.clone());
+    // Whoever says how many rows there are may say that there are none.
+    let counted = load.expected_rows.is_some();
+    let may_be_empty = counted && matches!(format, Format::Csv(_) | Format::Ndjson(_));
     // One COPY has one format, and only the text format takes every row. And where text has to be converted, that comes first: only the
     // server knows what becomes of it.
     let text_only = load.segments == Segments::One || !load.table.is_utf8;
@@ -226,8 +251,9 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
             }
         };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
-        let input = Input { body: decompress::Body::new(body, &codings, &limits), transcoder };
-        let mut rows = Rows::new(&table, text_only, &meter, &mut emit);
+        let body = decompress::Body::new(body, &codings, &limits);
+        let input = Input { body, transcoder, counted, may_be_empty };
+        let mut rows = Rows::new(&table, text_only, rejects.as_deref(), &meter, &mut emit);
         encode(input, Decoder::new(format, &table, &limits, &spools), &mut rows, &meter)?;
         emit.chunks.blocking_send(&emit.runtime, Item::End, 0).map_err(Halt::from)
     });
@@ -235,6 +261,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
         Ok(Ok(()) | Err(Halt::Closed)) => Ok(()),
         Ok(Err(Halt::Data(error))) => Err(error.into()),
         Ok(Err(Halt::Spool(error))) => Err(error.into()),
+        Ok(Err(Halt::Excess(excess))) => Err(excess.into()),
         Err(panic) => Err(LoadError::Internal(panic.to_string())),
     }
 }
@@ -285,6 +312,10 @@ struct Input {
     body: decompress::Body,
     /// for text that is not UTF-8
     transcoder: Option<Transcoder>,
+    /// having no rows is no mistake: their number is held to account elsewhere
+    counted: bool,
+    /// and of having no rows, no byte at all is a form
+    may_be_empty: bool,
 }
 
 impl Input {
@@ -333,14 +364,16 @@ fn decode(mut input: Input, mut decoder: Decoder, rows: &mut Rows<'_>, meter: &M
             break;
         }
     }
+    let Input { counted, may_be_empty, .. } = input;
     if meter.bytes_decoded.get() == 0 {
-        return Err(DataError::Empty.into());
+        return if may_be_empty { Ok(()) } else { Err(DataError::Empty.into()) };
     }
     let (working_since, waited) = (Instant::now(), rows.waited());
     input.finish(decoder, rows)?;
     meter.encode.add(working_since.elapsed().saturating_sub(rows.waited() - waited));
-    if rows.count() == 0 { Err(DataError::NoRows.into()) } else { Ok(()) }
+    if rows.seen() == 0 && !counted { Err(DataError::NoRows.into()) } else { Ok(()) }
 }
+
 /// The way out of the encoding thread.
 struct ChunkQueue {
     chunks: Sender<Feed>,

@@ -1,15 +1,17 @@
 //! What the parsers write into: rows for the columns of one load, cut into chunks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::meter::Meter;
 use super::queue::Closed;
-use super::segment::{Chunk, Form, Origin, RowIndex};
+use super::rejects::Rejects;
+use super::segment::{Chunk, Form, Origin, Originals, RowIndex, Values};
 use crate::encode::{Dialect, FieldError, Kind, RowWriter, Shape, TextWriter, text_field};
 use crate::engine::catalog::{Column, Table};
-use crate::error::{DataError, Position, RowError, SpoolError};
+use crate::error::{DataError, Excess, Position, RowError, SpoolError};
 
 /// A chunk is sent on when it has grown to this size: large enough that the driver passes it on uncopied and a system call is rare,
 /// small enough that PostgreSQL never waits long for it.
@@ -37,6 +39,8 @@ pub(super) enum Halt {
     Data(DataError),
     /// the body cannot be kept on disk
     Spool(SpoolError),
+    /// more rows are bad than may be
+    Excess(Excess),
     /// a later stage is gone
     Closed,
 }
@@ -56,6 +60,12 @@ impl From<SpoolError> for Halt {
 impl From<RowError> for Halt {
     fn from(error: RowError) -> Halt {
         Halt::Data(DataError::Row(error))
+    }
+}
+
+impl From<Excess> for Halt {
+    fn from(excess: Excess) -> Halt {
+        Halt::Excess(excess)
     }
 }
 
@@ -121,9 +131,13 @@ pub(super) struct Rows<'a> {
     pub(super) text: TextWriter,
     stretch: Stretch,
     index: RowIndex,
+    /// where bad rows go, if they do not end the load
+    rejects: Option<&'a Rejects>,
+    originals: Originals,
     meter: &'a Meter,
     emit: &'a mut dyn Emit,
     count: u64,
+    rejected: u64,
 }
 
 /// How long rows go on as text.
@@ -148,8 +162,14 @@ impl Stretch {
 }
 
 impl<'a> Rows<'a> {
-    /// With `text_only`, the server reads all rows itself.
-    pub(super) fn new(table: &'a Table, text_only: bool, meter: &'a Meter, emit: &'a mut dyn Emit) -> Rows<'a> {
+    /// With `text_only`, the server reads all rows itself; with `rejects`, bad rows are turned away.
+    pub(super) fn new(
+        table: &'a Table,
+        text_only: bool,
+        rejects: Option<&'a Rejects>,
+        meter: &'a Meter,
+        emit: &'a mut dyn Emit,
+    ) -> Rows<'a> {
         Rows {
             table,
             targets: Vec::new(),
@@ -158,9 +178,12 @@ impl<'a> Rows<'a> {
             text: TextWriter::default(),
             stretch: Stretch { endless: text_only, unknown: false, left: 0, length: 0, binary_run: 0 },
             index: RowIndex::default(),
+            rejects,
+            originals: Originals::None,
             meter,
             emit,
             count: 0,
+            rejected: 0,
         }
     }
 
@@ -186,6 +209,42 @@ impl<'a> Rows<'a> {
     /// Rows finished so far.
     pub(super) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Rows seen so far, those that were turned away too.
+    pub(super) fn seen(&self) -> u64 {
+        self.count + self.rejected
+    }
+
+    /// Bad rows are turned away, and have to be shown.
+    pub(super) fn turns_away(&self) -> bool {
+        self.rejects.is_some()
+    }
+
+    /// What stands before the records of the body, and has to stand before those that are turned away.
+    pub(super) fn set_header(&self, header: &[u8]) {
+        if let Some(rejects) = self.rejects {
+            rejects.set_header(header);
+        }
+    }
+
+    /// The rows that follow are these values. Those before have to be sent on first, by [`flush`](Self::flush).
+    pub(super) fn set_values(&mut self, values: Arc<dyn Values>) {
+        self.originals = Originals::Values(values);
+    }
+
+    /// A row that cannot be loaded ends the load, or is turned away with the record that it came as.
+    #[cold]
+    pub(super) fn turn_away(&mut self, halt: Halt, record: impl FnOnce() -> Vec<u8>) -> Result<(), Halt> {
+        let (rejects, error) = match (self.rejects, halt) {
+            (Some(rejects), Halt::Data(DataError::Row(error))) => (rejects, error),
+            (_, halt) => return Err(halt),
+        };
+        self.writer.abandon();
+        self.text.abandon();
+        self.rejected += 1;
+        self.meter.rows_received.add(1);
+        Ok(rejects.add(error, record(), self.meter)?)
     }
 
     /// Fixes the columns of the rows that follow, by the names that the body gives; every misfit is listed at once.
@@ -225,10 +284,13 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Ends the row that was written last.
+    /// Ends the row that was written last, which was made of this record. (Of values it is not asked for.)
     #[inline]
-    pub(super) fn finish_row(&mut self, origin: Origin) -> Result<(), Halt> {
+    pub(super) fn finish_row(&mut self, origin: Origin, record: &[u8]) -> Result<(), Halt> {
         self.index.push(origin);
+        if self.rejects.is_some() {
+            self.originals.push(record);
+        }
         self.count += 1;
         if self.form == Form::Text {
             return self.finish_text_row();
@@ -266,9 +328,10 @@ impl<'a> Rows<'a> {
         }
         let mut index = std::mem::take(&mut self.index);
         index.shrink();
-        let chunk = Chunk { form: self.form, data: Bytes::from(data), index };
+        let originals = self.originals.take();
+        let chunk = Chunk { form: self.form, data: Bytes::from(data), index, originals };
         self.meter.rows_received.add(chunk.index.rows());
-        let bytes = chunk.data.len() + chunk.index.memory_bytes();
+        let bytes = chunk.memory_bytes();
         self.emit.emit(Feed::Rows(chunk), bytes)?;
         Ok(())
     }
@@ -297,7 +360,7 @@ impl<'a> Rows<'a> {
             position,
             value: value.map(|value| shorten(&value)),
             type_name: Some(column.type_name.clone()),
-            sqlstate,
+            sqlstate: sqlstate.into(),
             reason,
         };
         error.into()

@@ -1,6 +1,8 @@
 //! Encoded rows on their way to PostgreSQL: chunks of whole rows, each with a compact index of where its rows stood in the body, so
 //! that a row which the *server* refuses can be named too.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::Position;
@@ -20,12 +22,106 @@ pub(super) struct Chunk {
     pub(super) form: Form,
     pub(super) data: Bytes,
     pub(super) index: RowIndex,
+    pub(super) originals: Originals,
+}
+
+impl Chunk {
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.data.len() + self.index.memory_bytes() + self.originals.memory_bytes()
+    }
+
+    /// Where in the data each row ends.
+    pub(super) fn row_ends(&self) -> Vec<usize> {
+        match self.form {
+            // Line ends in values are escaped, so each that stands here ends a row.
+            Form::Text => memchr::memchr_iter(b'\n', &self.data).map(|at| at + 1).collect(),
+            Form::Binary => binary_row_ends(&self.data),
+        }
+    }
+}
+
+fn binary_row_ends(data: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut at = 0;
+    while let Some(count) = data.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
+        at += 2;
+        for _ in 0..u16::from_be_bytes(*count) {
+            let length = data.get(at..).and_then(|rest| rest.first_chunk::<4>());
+            let length = length.map_or(0, |word| i32::from_be_bytes(*word));
+            // A NULL has a length of -1 and no bytes.
+            at += 4 + usize::try_from(length).unwrap_or(0);
+        }
+        ends.push(at);
+    }
+    ends
+}
+
+/// What the rows of a chunk were made of, for a load that turns bad rows away and has to show them.
+#[derive(Debug, Default)]
+pub(super) enum Originals {
+    /// nobody will ask
+    #[default]
+    None,
+    /// records of a text format, one after the other, and where each of them ends
+    Records { bytes: Vec<u8>, ends: Vec<usize> },
+    /// typed values
+    Values(Arc<dyn Values>),
+}
+
+/// Typed rows that can be shown as records of CSV.
+pub(super) trait Values: std::fmt::Debug + Send + Sync {
+    /// The row of this place in the body.
+    fn record(&self, origin: Origin) -> Vec<u8>;
+}
+
+impl Originals {
+    /// Notes the record of the next row.
+    #[inline]
+    pub(super) fn push(&mut self, record: &[u8]) {
+        match self {
+            Originals::None => *self = Originals::Records { bytes: record.to_vec(), ends: vec![record.len()] },
+            Originals::Records { bytes, ends } => {
+                bytes.extend_from_slice(record);
+                ends.push(bytes.len());
+            }
+            Originals::Values(_) => {}
+        }
+    }
+
+    /// What the rows so far were made of; the same values go on being those of the rows that follow.
+    pub(super) fn take(&mut self) -> Originals {
+        match self {
+            Originals::Values(values) => Originals::Values(Arc::clone(values)),
+            records => std::mem::take(records),
+        }
+    }
+
+    /// The record of the row with this 0-based number, which stood there.
+    pub(super) fn record(&self, number: usize, origin: Origin) -> Vec<u8> {
+        match self {
+            Originals::None => Vec::new(),
+            Originals::Records { bytes, ends } => {
+                let start = number.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+                ends.get(number).and_then(|end| bytes.get(start..*end)).unwrap_or_default().to_vec()
+            }
+            Originals::Values(values) => values.record(origin),
+        }
+    }
+
+    /// Of values, their batch is accounted for where it was read.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Originals::Records { bytes, ends } => bytes.len() + size_of_val(ends.as_slice()),
+            Originals::None | Originals::Values(_) => 0,
+        }
+    }
 }
 
 /// Where each row of a run starts, in about two bytes a row.
 ///
-/// Per row: the distance to the next row's first byte, and the number of lines in between when it is not one, both as variable-length
-/// integers (LEB128); the lowest bit of the first says whether the second follows.
+/// Per row that starts with a line: the distance to the next row's first byte, and the number of lines in between when it is not one, both
+/// as variable-length integers (LEB128); the lowest bit of the first says whether the second follows. Per row without lines: the distance
+/// in rows, which is more than one where rows between them were turned away.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowIndex {
     rows: u64,
@@ -76,7 +172,8 @@ impl RowIndex {
                     put_varint(&mut self.deltas, lines);
                 }
             }
-            // Rows without lines follow each other by one.
+            (Some(Origin::Row(row)), Origin::Row(next)) => put_varint(&mut self.deltas, next - row),
+            // A body has lines or it has none.
             (Some(_), _) => {}
             (None, _) => self.start = Some(origin),
         }
@@ -89,10 +186,15 @@ impl RowIndex {
         if number >= self.rows {
             return None;
         }
+        let mut deltas = self.deltas.as_slice();
         match self.start? {
-            Origin::Row(first) => Some(Origin::Row(first + number)),
+            Origin::Row(mut row) => {
+                for _ in 0..number {
+                    row += take_varint(&mut deltas)?;
+                }
+                Some(Origin::Row(row))
+            }
             Origin::Line { mut line, mut byte_offset } => {
-                let mut deltas = self.deltas.as_slice();
                 for _ in 0..number {
                     let bytes = take_varint(&mut deltas)?;
                     byte_offset += bytes >> 1;
@@ -152,10 +254,35 @@ mod tests {
     #[test]
     fn rows_without_lines_are_counted() {
         let mut index = RowIndex::default();
-        for row in 11..=20 {
+        for row in (11..=20).chain([500]) {
             index.push(Origin::Row(row));
         }
         assert_eq!(index.origin(9), Some(Origin::Row(20)));
-        assert_eq!(index.origin(10), None);
+        assert_eq!(index.origin(10), Some(Origin::Row(500)));
+        assert_eq!(index.origin(11), None);
+    }
+
+    #[test]
+    fn rows_are_found_in_their_data() {
+        let chunk = |form, data: &'static [u8]| Chunk {
+            form,
+            data: Bytes::from_static(data),
+            index: RowIndex::default(),
+            originals: Originals::None,
+        };
+        let binary = b"\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x02\0\0\0\0\0\0\0\x03abc";
+        assert_eq!(chunk(Form::Binary, binary).row_ends(), [11, 24]);
+        assert_eq!(chunk(Form::Text, b"1\ta\\nb\n\\N\t\n").row_ends(), [7, 11]);
+        assert!(chunk(Form::Binary, b"").row_ends().is_empty());
+    }
+
+    #[test]
+    fn records_are_found_again() {
+        let mut originals = Originals::default();
+        for record in ["1,a", "", "3,ccc"] {
+            originals.push(record.as_bytes());
+        }
+        let record = |number| originals.record(number, Origin::Row(1));
+        assert_eq!([record(0), record(1), record(2), record(3)], [&b"1,a"[..], b"", b"3,ccc", b""]);
     }
 }

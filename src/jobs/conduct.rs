@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::instance::Identity;
+use super::keys::{Claim, Difference, Key};
 use super::progress::{Entry, Registry, Running};
-use super::store::{Counts, Filter, Store};
-use super::{Job, State};
+use super::store::{Counts, Filter, NewJob, Store};
+use super::{Job, Rejected, State};
 use crate::config::Limits;
 use crate::engine::admission::Place;
 use crate::engine::bulk::{Bulk, Connection, Reading};
@@ -18,8 +19,10 @@ use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, Shortage, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
+use crate::ingest::digest::Declared;
 use crate::ingest::meter::Meter;
 use crate::ingest::parquet::Spools;
+use crate::ingest::rejects::{OnError, Rejects};
 use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
@@ -46,8 +49,16 @@ pub struct Request {
     pub segments: Segments,
     /// how its text is to be read
     pub reading: Reading,
+    /// what a bad row does
+    pub on_error: OnError,
     /// how long it may take; the service's own limit otherwise
     pub timeout: Option<Duration>,
+    /// what the body is declared to be
+    pub digests: Vec<Declared>,
+    /// how many rows it is declared to hold
+    pub expected_rows: Option<u64>,
+    /// under which it is loaded once
+    pub key: Option<Key>,
 }
 
 /// Why a load was not committed.
@@ -65,6 +76,20 @@ pub enum Failure {
     /// stopped before it had a job
     #[error(transparent)]
     Stopped(Stop),
+    /// its key is for another request
+    #[error("the idempotency key was used before, {difference}")]
+    KeyReused {
+        /// the load that has it
+        job: Uuid,
+        /// what is not the same
+        difference: Difference,
+    },
+    /// another load with its key runs
+    #[error("a load with this idempotency key is in progress")]
+    KeyInProgress {
+        /// that load; `None` when there was a new one each time
+        job: Option<Uuid>,
+    },
     /// the load itself failed; its job has the document that describes it
     #[error("{error}")]
     Load {
@@ -110,6 +135,17 @@ pub struct Accepted {
     entry: Entry,
 }
 
+/// What came of the attempt to accept a load.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Accepted(Box<Accepted>),
+    /// another load holds its key
+    KeyHeld {
+        /// the table, as the catalogue has it
+        table: String,
+    },
+}
+
 impl Conductor {
     /// A conductor on these engines, under a new identity.
     ///
@@ -149,41 +185,59 @@ impl Conductor {
         Ok(self.bulk.ping().await?)
     }
 
-    /// Everything that can be refused before the body is asked for, and the job row. `stopper` stops the load from outside.
+    /// Everything that can be refused before the body is asked for, and the job row.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn accept(&self, request: Request, client: &impl Client, stopper: Stopper) -> Result<Accepted, Failure> {
+    pub(super) async fn accept(
+        &self,
+        request: Request,
+        claim: Option<&Claim>,
+        client: &impl Client,
+        stopper: Stopper,
+    ) -> Result<Attempt, Failure> {
         let meter = Arc::new(Meter::default());
-        let job = Uuid::now_v7();
+        let id = Uuid::now_v7();
         let running = Running { meter: Arc::clone(&meter), stopper, since: Instant::now() };
         let (entry, connection, table) = tokio::select! {
             stop = running.stopper.stopped() => return Err(Failure::Stopped(stop)),
-            admitted = self.admit(job, &request, client, &running) => admitted?,
+            let_in = self.let_in(id, &request, client, &running) => let_in?,
         };
         let (name, format) = (table.display_name(), request.format.name());
-        let created = self.store.create(job, self.me.id, &name, format, MODE, connection.backend());
-        Ok(Accepted {
-            job: created.await.map_err(Failure::Metadata)?,
+        let (instance, backend) = (self.me.id, connection.backend());
+        let new = NewJob { id, instance, table: &name, format, mode: MODE, backend, claim };
+        let Some(job) = self.store.create(new).await.map_err(Failure::Metadata)? else {
+            connection.roll_back().await;
+            return Ok(Attempt::KeyHeld { table: name });
+        };
+        let rejects = match request.on_error {
+            OnError::Abort => None,
+            OnError::Skip(tolerance) => Some(Arc::new(Rejects::new(tolerance, self.limits.reject_report_bytes_max))),
+        };
+        Ok(Attempt::Accepted(Box::new(Accepted {
+            job,
             load: Load {
-                job,
+                job: id,
                 table,
                 format: request.format,
                 codings: request.codings,
                 encoding: request.encoding,
                 segments: request.segments,
                 timeout: request.timeout.unwrap_or(self.limits.load_timeout),
+                digests: request.digests,
+                expected_rows: request.expected_rows,
                 meter,
+                rejects,
                 spools: self.spools.clone(),
             },
             connection,
             running,
             entry,
-        })
+        })))
     }
 
     /// A place, a connection, and the table.
-    async fn admit(
+    async fn let_in(
         &self,
         job: Uuid,
         request: &Request,
@@ -212,7 +266,7 @@ impl Conductor {
     }
 
     async fn wait_for_place(&self, request: &Request, client: &impl Client, meter: &Meter) -> Result<Place, Failure> {
-        let bytes = ingest::memory_bytes(&request.format, &request.codings, request.encoding, &self.limits);
+        let bytes = ingest::memory_bytes(&request.format, &request.codings, request.encoding, request.on_error, &self.limits);
         let waiting_since = Instant::now();
         let place = tokio::select! {
             biased;
@@ -269,7 +323,13 @@ impl Conductor {
     /// [`Failure::Load`].
     pub async fn run(&self, accepted: Accepted, frames: impl Frames + 'static, describe: &dyn Describe) -> Result<Job, Failure> {
         let Accepted { mut job, load, connection, running, entry } = accepted;
-        let witness = JobRow { id: job.id, store: &self.store, stopper: &running.stopper };
+        let rejects = load.rejects.clone();
+        let witness = JobRow {
+            id: job.id,
+            store: &self.store,
+            stopper: &running.stopper,
+            rejects: rejects.as_deref(),
+        };
         let loading = ingest::run(load, frames, &self.bulk, connection, &self.limits, &running.stopper, &witness);
         let outcome = Box::pin(loading).await;
         let mut counts = running.counts();
@@ -286,6 +346,9 @@ impl Conductor {
                     _ => State::Failed,
                 };
                 let (reason, document) = describe.describe(job.id, error);
+                if let Err(error) = witness.keep_rejects().await {
+                    tracing::error!(job = %job.id, %error, "a reject report could not be written down");
+                }
                 self.store.ended(job.id, state, &reason, &document, counts).await
             }
         };
@@ -317,6 +380,22 @@ impl Conductor {
             self.running.overlay(job);
         }
         Ok(job)
+    }
+
+    /// The next rejects of a job, after the one of that number; none at the end.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn rejects(&self, id: Uuid, after: i32) -> Result<Vec<Rejected>, DatabaseError> {
+        self.store.rejects(id, after).await
+    }
+
+    /// What stands before the records of a job's rejects: the header of a CSV.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub async fn rejects_header(&self, id: Uuid) -> Result<Option<Vec<u8>>, DatabaseError> {
+        self.store.rejects_header(id).await
     }
 
     /// Jobs, newest first.
@@ -353,7 +432,8 @@ impl Conductor {
         }
     }
 
-    /// Turns away loads that wait for a place, and waits for running ones to end, for so long or until told to hurry; then stops those that still run and waits for that.
+    /// Turns away loads that wait for a place, and waits for running ones to end, for so long or until told to hurry; then stops those
+    /// that still run and waits for that.
     pub async fn drain(&self, grace: Duration, hurry: &CancellationToken) {
         self.closing.cancel();
         let (loads, seconds) = (self.running.all().len(), grace.as_secs());
@@ -383,13 +463,30 @@ struct JobRow<'a> {
     id: Uuid,
     store: &'a Store,
     stopper: &'a Stopper,
+    rejects: Option<&'a Rejects>,
+}
+
+impl JobRow<'_> {
+    async fn keep_rejects(&self) -> Result<(), DatabaseError> {
+        let Some(report) = self.rejects.map(Rejects::report).filter(|report| !report.rejects.is_empty()) else {
+            return Ok(());
+        };
+        self.store.keep_rejects(self.id, &report).await
+    }
+
+    /// May be tried again.
+    async fn try_committing(&self, xid: &str) -> Result<bool, DatabaseError> {
+        // Whoever is told that rows are missing has to be able to see which.
+        self.keep_rejects().await?;
+        self.store.committing(self.id, xid).await
+    }
 }
 
 impl Witness for JobRow<'_> {
     async fn committing(&self, xid: &str) -> Result<(), LoadError> {
         let since = Instant::now();
         let is_mine = loop {
-            match self.store.committing(self.id, xid).await {
+            match self.try_committing(xid).await {
                 Ok(is_mine) => break is_mine,
                 // All the work is done: it would be a pity if it were for nothing because the metadata just restart.
                 Err(error) if error.is_passing() && since.elapsed() < METADATA_PATIENCE => {

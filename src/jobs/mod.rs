@@ -11,8 +11,10 @@
 
 mod conduct;
 mod instance;
+mod keys;
 mod progress;
 mod recovery;
+mod report;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::conduct::{Accepted, Client, Conductor, Describe, Failure, Request};
+pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
+pub use self::report::Rejected;
 pub use self::store::Filter;
 
 /// Where a job is in its life.
@@ -82,6 +86,11 @@ pub struct Timings {
     pub total: u64,
 }
 
+/// Where the API has the rows that a job has turned away.
+pub fn rejects_url(job: Uuid) -> String {
+    format!("/v1/jobs/{job}/rejects")
+}
+
 /// A job as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Job {
@@ -97,12 +106,18 @@ pub struct Job {
     pub format: String,
     /// what becomes of rows that are there already
     pub mode: String,
-    /// rows parsed and encoded
+    /// the key that it was sent with
+    pub idempotency_key: Option<String>,
+    /// this is the result of an earlier request with the same key, and nothing was loaded for this one
+    pub replayed: bool,
+    /// rows parsed, those that were turned away too
     pub rows_received: u64,
     /// rows in the table
     pub rows_loaded: u64,
     /// rows turned away
     pub rows_rejected: u64,
+    /// how many of them for each column; a row may be turned away for none in particular
+    pub rejected_by_column: Value,
     /// bytes of the body as they came
     pub bytes_received: u64,
     /// bytes of the body without its Content-Encoding
@@ -111,6 +126,8 @@ pub struct Job {
     pub timings_ms: Timings,
     /// the problem document that the load was answered with
     pub error: Option<Value>,
+    /// where the rows are that were turned away, if any were
+    pub rejects_url: Option<String>,
     /// RFC 3339, UTC
     pub created_at: String,
     /// RFC 3339, UTC

@@ -27,6 +27,7 @@ impl Running {
         Counts {
             rows_received: meter.rows_received.get(),
             rows_loaded: meter.rows_copied.get(),
+            rows_rejected: meter.rows_rejected.get(),
             bytes_received: meter.bytes_received.get(),
             bytes_decoded: meter.bytes_decoded.get(),
             timings: Timings {
@@ -95,6 +96,7 @@ impl Registry {
         };
         let counts = running.counts();
         job.rows_received = counts.rows_received;
+        job.rows_rejected = counts.rows_rejected;
         job.bytes_received = counts.bytes_received;
         job.bytes_decoded = counts.bytes_decoded;
         job.timings_ms = counts.timings;

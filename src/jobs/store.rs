@@ -1,20 +1,30 @@
 //! The jobs' metadata in SQL, over the OLTP engine.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::instance::Identity;
+use super::keys::{Claim, Holder, TableName};
+use super::report::{self, Rejected};
 use super::{Job, State, Timings};
 use crate::engine::bulk::Backend;
 use crate::engine::oltp::{Oltp, Param};
 use crate::error::DatabaseError;
+use crate::ingest::rejects::Report;
 
 const COLUMNS: &str = "id, table_name, state, reason, format, mode, rows_received, rows_loaded, rows_rejected, bytes_received, \
-     bytes_decoded, timings_ms, error, \
+     bytes_decoded, timings_ms, error, rejected_by_column, \
      to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
-     to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+     to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), idempotency_key";
+/// How many they are; a query may ask for more behind them.
+const COLUMNS_COUNT: usize = 17;
+
+/// Who holds an idempotency key, as the unique index of `V2__idempotency.sql` has it.
+const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
 
 /// Which jobs to list, newest first.
 #[derive(Debug, Clone, Default)]
@@ -23,10 +33,24 @@ pub struct Filter {
     pub state: Option<State>,
     /// only those of this table: `schema.name`, or `name` in `public`
     pub table: Option<String>,
+    /// only those that were sent with this key
+    pub idempotency_key: Option<String>,
     /// only those older than this one
     pub before: Option<Uuid>,
     /// at most so many
     pub limit: u32,
+}
+
+/// A load that is about to begin.
+#[derive(Debug)]
+pub(super) struct NewJob<'a> {
+    pub(super) id: Uuid,
+    pub(super) instance: Uuid,
+    pub(super) table: &'a str,
+    pub(super) format: &'a str,
+    pub(super) mode: &'a str,
+    pub(super) backend: Backend,
+    pub(super) claim: Option<&'a Claim>,
 }
 
 /// A job that is not at its end although nobody works on it.
@@ -41,6 +65,7 @@ pub(super) struct Orphan {
 pub(super) struct Counts {
     pub(super) rows_received: u64,
     pub(super) rows_loaded: u64,
+    pub(super) rows_rejected: u64,
     pub(super) bytes_received: u64,
     pub(super) bytes_decoded: u64,
     pub(super) timings: Timings,
@@ -68,31 +93,62 @@ impl Store {
         self.run("SELECT 1", &[]).await
     }
 
-    pub(super) async fn create(
-        &self,
-        id: Uuid,
-        instance: Uuid,
-        table: &str,
-        format: &str,
-        mode: &str,
-        backend: Backend,
-    ) -> Result<Job, DatabaseError> {
+    /// Puts a job on record; `None` when another load holds its idempotency key.
+    pub(super) async fn create(&self, new: NewJob<'_>) -> Result<Option<Job>, DatabaseError> {
         let sql = format!(
-            "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start, target) \
-             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8) RETURNING {COLUMNS}"
+            "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start, target, \
+                idempotency_key, requested_table, key_fingerprint, key_digest) \
+             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ON CONFLICT (target, principal, table_name, idempotency_key) WHERE {HOLDS_KEY} DO NOTHING RETURNING {COLUMNS}"
         );
-        let params: [Param<'_>; 8] = [
-            (&id, Type::UUID),
-            (&instance, Type::UUID),
-            (&table, Type::TEXT),
-            (&format, Type::TEXT),
-            (&mode, Type::TEXT),
-            (&backend.pid, Type::INT4),
-            (&backend.start_micros, Type::INT8),
+        let claim = new.claim;
+        let params: [Param<'_>; 12] = [
+            (&new.id, Type::UUID),
+            (&new.instance, Type::UUID),
+            (&new.table, Type::TEXT),
+            (&new.format, Type::TEXT),
+            (&new.mode, Type::TEXT),
+            (&new.backend.pid, Type::INT4),
+            (&new.backend.start_micros, Type::INT8),
             (&self.target, Type::UUID),
+            (&claim.map(|claim| claim.key.name.as_str()), Type::TEXT),
+            (&claim.map(|claim| claim.requested_table.as_str()), Type::TEXT),
+            (&claim.map(|claim| claim.key.fingerprint.as_slice()), Type::BYTEA),
+            (&claim.and_then(|claim| claim.digest.as_ref()), Type::JSONB),
         ];
+        one(&self.oltp.query(&sql, &params).await?)
+    }
+
+    /// The load that holds a key on a table, and whether it was committed longer ago than keys are kept.
+    pub(super) async fn key_holder(&self, key: &str, table: TableName<'_>, retention: Duration) -> Result<Option<Holder>, DatabaseError> {
+        let (column, table) = match table {
+            TableName::Requested(name) => ("requested_table", name),
+            TableName::Resolved(name) => ("table_name", name),
+        };
+        // No text that is sent to the server may hold a NUL, and no table is called so.
+        if table.contains('\0') {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT {COLUMNS}, key_fingerprint, key_digest, \
+                state = 'committed' AND finished_at < clock_timestamp() - make_interval(secs => $4) \
+             FROM pgsluice.jobs WHERE target = $1 AND principal = '' AND {column} = $2 AND idempotency_key = $3 AND {HOLDS_KEY} \
+             ORDER BY id DESC LIMIT 1"
+        );
+        let params: [Param<'_>; 4] =
+            [(&self.target, Type::UUID), (&table, Type::TEXT), (&key, Type::TEXT), (&retention.as_secs_f64(), Type::FLOAT8)];
         let rows = self.oltp.query(&sql, &params).await?;
-        one(&rows)?.ok_or_else(|| vanished(id))
+        let holder = rows.first().map(holder).transpose();
+        Ok(holder?)
+    }
+
+    /// Takes the key away from a load that has held it for long enough.
+    pub(super) async fn expire_key(&self, id: Uuid) -> Result<(), DatabaseError> {
+        self.run(
+            "UPDATE pgsluice.jobs SET key_expired = true WHERE id = $1 AND state = 'committed'",
+            &[(&id, Type::UUID)],
+        )
+        .await
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Job>, DatabaseError> {
@@ -104,12 +160,17 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS} FROM pgsluice.jobs \
              WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR table_name = ANY (ARRAY[$2, 'public.' || $2])) \
-               AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4"
+               AND ($3::uuid IS NULL OR id < $3) AND ($5::text IS NULL OR idempotency_key = $5) ORDER BY id DESC LIMIT $4"
         );
         let state = filter.state.map(State::name);
         let limit = i64::from(filter.limit);
-        let params: [Param<'_>; 4] =
-            [(&state, Type::TEXT), (&filter.table, Type::TEXT), (&filter.before, Type::UUID), (&limit, Type::INT8)];
+        let params: [Param<'_>; 5] = [
+            (&state, Type::TEXT),
+            (&filter.table, Type::TEXT),
+            (&filter.before, Type::UUID),
+            (&limit, Type::INT8),
+            (&filter.idempotency_key, Type::TEXT),
+        ];
         let rows = self.oltp.query(&sql, &params).await?;
         rows.iter().map(|row| Ok(job(row)?)).collect()
     }
@@ -158,13 +219,13 @@ impl Store {
         // Recovery knows no counts of a load that died with its instance: what was last reported stays.
         let sql = format!(
             "UPDATE pgsluice.jobs SET state = $3, reason = $4, error = $5, finished_at = clock_timestamp(), \
-                rows_received = greatest(rows_received, $6), rows_loaded = $7, \
+                rows_received = greatest(rows_received, $6), rows_loaded = $7, rows_rejected = greatest(rows_rejected, $11), \
                 bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $9), \
                 timings_ms = CASE WHEN $10::jsonb ->> 'total' = '0' THEN timings_ms ELSE $10 END \
              WHERE id = $1 AND state = ANY ($2) RETURNING {COLUMNS}"
         );
         let rows_loaded = if state == State::Committed { counts.rows_loaded } else { 0 };
-        let params: [Param<'_>; 10] = [
+        let params: [Param<'_>; 11] = [
             (&id, Type::UUID),
             (&from, Type::TEXT_ARRAY),
             (&state.name(), Type::TEXT),
@@ -175,25 +236,42 @@ impl Store {
             (&(counts.bytes_received as i64), Type::INT8),
             (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
+            (&(counts.rows_rejected as i64), Type::INT8),
         ];
         one(&self.oltp.query(&sql, &params).await?)
     }
 
     /// Writes down how far a running load is, for whoever asks another instance.
     pub(super) async fn report(&self, id: Uuid, counts: Counts) -> Result<(), DatabaseError> {
-        let params: [Param<'_>; 5] = [
+        let params: [Param<'_>; 6] = [
             (&id, Type::UUID),
             (&(counts.rows_received as i64), Type::INT8),
             (&(counts.bytes_received as i64), Type::INT8),
             (&(counts.bytes_decoded as i64), Type::INT8),
             (&timings_json(counts.timings), Type::JSONB),
+            (&(counts.rows_rejected as i64), Type::INT8),
         ];
         self.run(
-            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $4, timings_ms = $5 \
+            "UPDATE pgsluice.jobs SET rows_received = $2, bytes_received = $3, bytes_decoded = $4, timings_ms = $5, rows_rejected = $6 \
              WHERE id = $1 AND state = 'running'",
             &params,
         )
         .await
+    }
+
+    /// Writes the reject report of a load down.
+    pub(super) async fn keep_rejects(&self, id: Uuid, report: &Report) -> Result<(), DatabaseError> {
+        report::write(&self.oltp, id, report).await
+    }
+
+    /// The next rejects of a job, after the one of that number.
+    pub(super) async fn rejects(&self, id: Uuid, after: i32) -> Result<Vec<Rejected>, DatabaseError> {
+        report::read(&self.oltp, id, after).await
+    }
+
+    /// What stands before the records of its rejects.
+    pub(super) async fn rejects_header(&self, id: Uuid) -> Result<Option<Vec<u8>>, DatabaseError> {
+        report::header(&self.oltp, id).await
     }
 
     /// Asks whichever instance runs the job to stop it; false when it is not running.
@@ -311,26 +389,40 @@ fn one(rows: &[Row]) -> Result<Option<Job>, DatabaseError> {
     Ok(rows.first().map(job).transpose()?)
 }
 
+fn holder(row: &Row) -> Result<Holder, tokio_postgres::Error> {
+    Ok(Holder {
+        job: job(row)?,
+        fingerprint: row.try_get(COLUMNS_COUNT)?,
+        digest: row.try_get(COLUMNS_COUNT + 1)?,
+        is_expired: row.try_get(COLUMNS_COUNT + 2)?,
+    })
+}
+
 fn job(row: &Row) -> Result<Job, tokio_postgres::Error> {
     let count = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
     let state: String = row.try_get(2)?;
     let timings: Option<Value> = row.try_get(11)?;
+    let (id, rows_rejected) = (row.try_get(0)?, count(8)?);
     Ok(Job {
-        id: row.try_get(0)?,
+        id,
         table: row.try_get(1)?,
         // The table's own CHECK allows no other names.
         state: State::from_name(&state).unwrap_or(State::Running),
         reason: row.try_get(3)?,
         format: row.try_get(4)?,
         mode: row.try_get(5)?,
+        idempotency_key: row.try_get(16)?,
+        replayed: false,
         rows_received: count(6)?,
         rows_loaded: count(7)?,
-        rows_rejected: count(8)?,
+        rows_rejected,
+        rejected_by_column: row.try_get(13)?,
         bytes_received: count(9)?,
         bytes_decoded: count(10)?,
         timings_ms: timings.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
         error: row.try_get(12)?,
-        created_at: row.try_get(13)?,
-        finished_at: row.try_get(14)?,
+        rejects_url: (rows_rejected > 0).then(|| super::rejects_url(id)),
+        created_at: row.try_get(14)?,
+        finished_at: row.try_get(15)?,
     })
 }

@@ -11,7 +11,7 @@ async fn world() -> World {
 }
 
 /// Makes the jobs' metadata hang when a job gets to a state, so that the service can be killed just there.
-async fn hang_at(world: &World, state: &str) {
+pub(crate) async fn hang_at(world: &World, state: &str) {
     world
         .db
         .sql(&format!(
@@ -22,7 +22,7 @@ async fn hang_at(world: &World, state: &str) {
         .await;
 }
 
-async fn kill_when_hanging_and_restart(world: &mut World) -> Value {
+pub(crate) async fn kill_when_hanging_and_restart(world: &mut World) -> Value {
     world
         .db
         .wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")

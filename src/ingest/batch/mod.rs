@@ -1,10 +1,12 @@
 //! Record batches, whatever they were read from: columns in, rows out.
 
 mod bind;
+mod values;
 
 use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use arrow::buffer::NullBuffer;
@@ -13,6 +15,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use self::bind::{Append, Context, Render, bind, render};
+use self::values::{BatchValues, csv_header};
 use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list, target};
 use super::segment::{Form, Origin};
 use crate::encode::FieldError;
@@ -39,29 +42,55 @@ impl Batches {
     pub(super) fn begin(&mut self, schema: &Schema, rows: &mut Rows<'_>) -> Result<(), Halt> {
         check_schema(schema, self.context(rows), rows)?;
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        rows.begin(&names)
+        rows.begin(&names)?;
+        rows.set_header(&csv_header(&names));
+        Ok(())
     }
 
     /// Writes all rows of a batch, which has the schema that was begun with.
     pub(super) fn encode(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), Halt> {
         let targets = rows.targets.clone();
         let context = self.context(rows);
+        let values = self.keep(batch, rows)?;
         let columns = batch.columns().iter().zip(&targets);
         let columns: Vec<BoundColumn<'_>> = columns
             .map(|(array, target)| BoundColumn::new(array, target, context, rows))
             .collect::<Result<_, _>>()?;
         for index in 0..batch.num_rows() {
             self.row += 1;
-            let origin = Origin::Row(self.row);
-            if rows.form() == Form::Binary && !self.append(&columns, index, rows)? {
-                rows.turn_to_text()?;
+            match (self.encode_row(&columns, index, rows), &values) {
+                (Err(halt), Some(values)) => rows.turn_away(halt, || values.csv(index))?,
+                (result, _) => result?,
             }
-            if rows.form() == Form::Text {
-                self.render(&columns, index, rows)?;
-            }
-            rows.finish_row(origin)?;
         }
         Ok(())
+    }
+
+    /// Keeps a batch of which rows may be turned away, here or by the server.
+    fn keep(&self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<Option<Arc<BatchValues>>, Halt> {
+        if !rows.turns_away() {
+            return Ok(None);
+        }
+        rows.flush()?;
+        let values = Arc::new(BatchValues {
+            batch: batch.clone(),
+            targets: rows.targets.clone(),
+            context: self.context(rows),
+            first_row: self.row + 1,
+        });
+        rows.set_values(Arc::clone(&values) as _);
+        Ok(Some(values))
+    }
+
+    #[inline]
+    fn encode_row(&mut self, columns: &[BoundColumn<'_>], index: usize, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        if rows.form() == Form::Binary && !self.append(columns, index, rows)? {
+            rows.turn_to_text()?;
+        }
+        if rows.form() == Form::Text {
+            self.render(columns, index, rows)?;
+        }
+        rows.finish_row(Origin::Row(self.row), &[])
     }
 
     /// Encodes a row; false where the server has to read one of its values.

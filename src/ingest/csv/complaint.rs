@@ -16,7 +16,7 @@ pub(super) fn not_text(record: &Record<'_>, error: FieldError) -> Halt {
         position: origin(record).into(),
         value: None,
         type_name: None,
-        sqlstate: "22021",
+        sqlstate: "22021".into(),
         reason: format!("{reason}; a body is UTF-8 unless encoding= says otherwise{}", looks_like(record.bytes())).into(),
     };
     error.into()
@@ -40,7 +40,7 @@ pub(super) fn wrong_field_count(record: &Record<'_>, rows: &Rows<'_>) -> Halt {
         position,
         value: Some(shorten(&String::from_utf8_lossy(record.bytes()))),
         type_name: None,
-        sqlstate: "22P04",
+        sqlstate: "22P04".into(),
         reason: reason.into(),
     };
     error.into()

@@ -160,7 +160,6 @@ impl Decoder {
 impl Records {
     #[inline]
     fn take(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        check_record(record, rows)?;
         if self.ended {
             return Err(data_after_marker(origin(record).into()));
         }
@@ -169,15 +168,20 @@ impl Records {
             return Ok(());
         }
         if self.header_pending {
+            check_record(record, rows)?;
             self.header_pending = false;
             begin_with_header(&self.options, record, &mut self.scratch, rows)?;
+            rows.set_header(record.bytes());
             return self.begin(rows);
         }
         if !self.begun {
             begin_without_header(&self.options, rows)?;
             self.begin(rows)?;
         }
-        self.encode(record, rows)
+        match self.encode(record, rows) {
+            Ok(()) => Ok(()),
+            Err(halt) => rows.turn_away(halt, || record.bytes().to_vec()),
+        }
     }
 
     fn begin(&mut self, rows: &Rows<'_>) -> Result<(), Halt> {
@@ -188,6 +192,7 @@ impl Records {
 
     #[inline]
     fn encode(&mut self, record: &Record<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        check_record(record, rows)?;
         if record.len() != rows.targets.len() {
             return Err(wrong_field_count(record, rows));
         }
@@ -215,7 +220,7 @@ impl Records {
                 Err(error) => return Err(refuse(rows, target, record, Some(text), error)),
             }
         }
-        rows.finish_row(origin)
+        rows.finish_row(origin, record.bytes())
     }
 
     /// Leaves the fields to the server, as they are.
@@ -228,7 +233,7 @@ impl Records {
                 Err(error) => return Err(refuse(rows, &rows.targets[index], record, None, error)),
             }
         }
-        rows.finish_row(origin(record))
+        rows.finish_row(origin(record), record.bytes())
     }
 }
 

@@ -109,7 +109,7 @@ fn bad_line(line: &Line<'_>, column: Option<String>, sqlstate: &'static str, rea
         position: Position { column, ..line.origin.into() },
         value: shown.then(|| shorten(&String::from_utf8_lossy(line.text))),
         type_name: None,
-        sqlstate,
+        sqlstate: sqlstate.into(),
         reason: reason.into(),
     };
     error.into()

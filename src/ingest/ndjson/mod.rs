@@ -68,6 +68,14 @@ impl Decoder {
 impl Objects {
     #[inline]
     fn take(&mut self, line: &Line<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        match self.read(line, rows) {
+            Ok(()) => Ok(()),
+            Err(halt) => rows.turn_away(halt, || line.text.to_vec()),
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, line: &Line<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
         check_text(line.text).map_err(|(_, error)| complaint::not_text(line, error))?;
         if Cursor::new(line.text).peek().is_none() {
             return Ok(());
@@ -104,7 +112,7 @@ impl Objects {
                 Err(error) => return Err(self.refuse(place, line, rows, error)),
             }
         }
-        rows.finish_row(line.origin)
+        rows.finish_row(line.origin, line.text)
     }
 
     /// Leaves the values to the server, as texts.
@@ -117,7 +125,7 @@ impl Objects {
                 Err(error) => return Err(self.refuse(place, line, rows, error)),
             }
         }
-        rows.finish_row(line.origin)
+        rows.finish_row(line.origin, line.text)
     }
 
     /// What the input function of a listed column is to see, or `None` for NULL.

@@ -194,7 +194,7 @@ impl Pages {
             ..Position::default()
         };
         let (value, type_name, sqlstate) = (None, None, "22008");
-        RowError { position, value, type_name, sqlstate, reason: reason.into() }.into()
+        RowError { position, value, type_name, sqlstate: sqlstate.into(), reason: reason.into() }.into()
     }
 
     /// The levels of a version 2 page are never compressed.

@@ -170,7 +170,14 @@ impl Transcoder {
             Refusal::Halt(halt) => Err(halt),
             Refusal::Bytes { sqlstate, reason } => {
                 let position = self.position();
-                Err(RowError { position, value: None, type_name: None, sqlstate, reason: reason.into() }.into())
+                Err(RowError {
+                    position,
+                    value: None,
+                    type_name: None,
+                    sqlstate: sqlstate.into(),
+                    reason: reason.into(),
+                }
+                .into())
             }
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod arrow;
 mod cluster;
 pub(crate) mod coding;
 mod proxy;
+mod raw;
 mod server;
 mod service;
 mod trickle;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use self::cluster::{Database, server_pids};
 pub(crate) use self::proxy::{Link, Proxy};
+pub(crate) use self::raw::raw;
 pub(crate) use self::server::Server;
 pub(crate) use self::service::{Service, signal};
 pub(crate) use self::trickle::Trickle;

@@ -1,6 +1,7 @@
 //! A body that is sent piece by piece, when the test says so.
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
+use reqwest::RequestBuilder;
 use tokio::task::JoinHandle;
 
 use super::{Answer, World};
@@ -19,8 +20,13 @@ impl Trickle {
 
     /// Begins a load of unknown length.
     pub(crate) fn begin_as(world: &World, table_and_options: &str, content_type: &str) -> Trickle {
+        Trickle::begin_with(world.post(table_and_options, content_type))
+    }
+
+    /// Begins this request, with a body of unknown length.
+    pub(crate) fn begin_with(request: RequestBuilder) -> Trickle {
         let (pieces, body) = unbounded();
-        let request = world.post(table_and_options, content_type).body(reqwest::Body::wrap_stream(body));
+        let request = request.body(reqwest::Body::wrap_stream(body));
         let answer = tokio::spawn(async move { Ok(Answer::of(request.send().await?).await) });
         Trickle { pieces, answer }
     }

@@ -1,0 +1,120 @@
+//! The rows of a batch as records of CSV, for those that are turned away: a column's value stands there as the literal that it would have
+//! gone to the server as, so that the record can be corrected and loaded.
+
+use std::fmt::Write as _;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::bind::{Context, render};
+use crate::ingest::rows::Target;
+use crate::ingest::segment::{Origin, Values};
+
+/// A batch that is kept for as long as one of its rows may still be turned away.
+#[derive(Debug)]
+pub(super) struct BatchValues {
+    pub(super) batch: RecordBatch,
+    pub(super) targets: Vec<Target>,
+    pub(super) context: Context,
+    /// where the first of its rows stands in the body
+    pub(super) first_row: u64,
+}
+
+impl Values for BatchValues {
+    fn record(&self, origin: Origin) -> Vec<u8> {
+        let Origin::Row(row) = origin else {
+            return Vec::new();
+        };
+        let index = row.checked_sub(self.first_row).and_then(|index| usize::try_from(index).ok());
+        match index.filter(|index| *index < self.batch.num_rows()) {
+            Some(index) => self.csv(index),
+            None => Vec::new(),
+        }
+    }
+}
+
+impl BatchValues {
+    pub(super) fn csv(&self, index: usize) -> Vec<u8> {
+        let mut record = Vec::new();
+        for (at, (array, target)) in self.batch.columns().iter().zip(&self.targets).enumerate() {
+            if at > 0 {
+                record.push(b',');
+            }
+            let is_null = array.logical_nulls().is_some_and(|nulls| nulls.is_null(index));
+            if !is_null {
+                put_field(&self.literal(array.as_ref(), target, index), &mut record);
+            }
+        }
+        record
+    }
+
+    /// The value that is wrong may have no literal; then it is shown as Arrow shows it.
+    fn literal(&self, array: &dyn Array, target: &Target, index: usize) -> Vec<u8> {
+        let mut literal = Vec::new();
+        let rendered = render(&target.shape, array, self.context).is_some_and(|render| render(index, &mut literal).is_ok());
+        if rendered {
+            return literal;
+        }
+        let mut text = Bounded { text: String::new(), bytes_max: self.context.value_bytes_max };
+        if let Ok(formatter) = ArrayFormatter::try_new(array, &FormatOptions::default()) {
+            // An error is the end of the room, or a value that cannot be shown: what there is will do.
+            let _ = write!(text, "{}", formatter.value(index));
+        }
+        text.text.into_bytes()
+    }
+}
+
+/// The names of the columns, as the header that goes before the records.
+pub(super) fn csv_header(names: &[String]) -> Vec<u8> {
+    let mut header = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            header.push(b',');
+        }
+        put_field(name.as_bytes(), &mut header);
+    }
+    header
+}
+
+/// A field that is not NULL: quoted where it would mean something else without (RFC 4180; and COPY's `\.` and empty string).
+fn put_field(value: &[u8], record: &mut Vec<u8>) {
+    let plain = !value.is_empty() && value != b"\\." && !value.iter().any(|byte| b",\"\r\n".contains(byte));
+    if plain {
+        return record.extend_from_slice(value);
+    }
+    record.push(b'"');
+    for byte in value {
+        if *byte == b'"' {
+            record.push(b'"');
+        }
+        record.push(*byte);
+    }
+    record.push(b'"');
+}
+
+/// Text that stops growing at a limit.
+struct Bounded {
+    text: String,
+    bytes_max: usize,
+}
+
+impl std::fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if self.text.len() + text.len() > self.bytes_max {
+            return Err(std::fmt::Error);
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_mean_something_are_quoted() {
+        let names = ["a", "", "b,c", "d\"e", "\\.", "f\ng", " h"].map(str::to_owned);
+        assert_eq!(csv_header(&names), b"a,\"\",\"b,c\",\"d\"\"e\",\"\\.\",\"f\ng\", h");
+    }
+}

@@ -1,0 +1,159 @@
+//! Stage *copy*: chunks into `COPY … FROM STDIN`, segment by segment, in the load's one transaction. Nearly all rows go in the binary
+//! format; those that only the server's own parser can judge go in the text format, in a segment of their own and in their place.
+//!
+//! A segment that the server refuses ends the load. Where bad rows are turned away (`on_error=skip`), each segment is under a savepoint and
+//! kept until the server has taken it; of one that is refused, the bad rows are found and the others are sent again (`sift`).
+
+mod session;
+mod sift;
+mod stream;
+
+use std::time::{Duration, Instant};
+
+use self::session::Session;
+use self::sift::{Pace, sift};
+use self::stream::Stream;
+use super::meter::Meter;
+use super::queue::{Item, Receiver};
+use super::rejects::Rejects;
+use super::rows::Feed;
+use super::segment::Chunk;
+use crate::engine::bulk::Connection;
+use crate::engine::catalog::{self, Table};
+use crate::error::{DatabaseError, LoadError, TableError};
+
+/// A segment is closed after about this much work: at full speed some 60 MiB, of which the seam costs less than can be measured …
+const SEGMENT_TIME: Duration = Duration::from_millis(500);
+/// … but not below this size, so that the round trip between two segments costs next to nothing …
+const SEGMENT_BYTES_MIN: usize = 8 << 20;
+/// … and not above this one, which bounds the index that names a refused row.
+const SEGMENT_BYTES_MAX: usize = 256 << 20;
+
+/// What a load may keep where bad rows are turned away: a segment, until the server has taken it.
+pub(super) const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// How a load is cut into COPY statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segments {
+    /// by time and size, so that the server's errors are seen soon
+    Adaptive,
+    /// a single COPY: statement-level triggers fire once
+    One,
+}
+
+/// Locks the table against every later ALTER TABLE and holds, by a second look, that it is still the one that the load was accepted
+/// for.
+pub(super) async fn lock(connection: &Connection, table: &Table) -> Result<(), LoadError> {
+    let client = connection.client();
+    let lock = format!("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", table.quoted_name());
+    client.batch_execute(&lock).await.map_err(DatabaseError::from)?;
+    match catalog::look_up(client, table.oid).await {
+        Ok(Some(now)) if now == *table => Ok(()),
+        Err(TableError::Database(error)) => Err(error.into()),
+        _ => Err(LoadError::TableChanged),
+    }
+}
+
+/// Sends all chunks and returns how many rows PostgreSQL took. Only a properly ended queue is a success.
+pub(super) async fn run(
+    connection: &Connection,
+    table: &Table,
+    mut chunks: Receiver<Feed>,
+    segments: Segments,
+    rejects: Option<&Rejects>,
+    meter: &Meter,
+) -> Result<Option<u64>, LoadError> {
+    let mut copies = Copies {
+        session: Session::new(connection, table, rejects.is_some()),
+        segments,
+        rejects,
+        meter,
+        pace: Pace::default(),
+        open: None,
+        rows: 0,
+    };
+    loop {
+        let Ok(item) = chunks.recv().await else {
+            return Ok(None);
+        };
+        let working_since = Instant::now();
+        let _wait = meter.waits.begin();
+        match item {
+            Item::Value(Feed::Columns(columns)) => {
+                copies.close().await?;
+                copies.session.columns = columns;
+            }
+            Item::Value(Feed::Rows(chunk)) => copies.send(chunk).await?,
+            Item::Value(Feed::Refused(error)) => {
+                copies.close().await?;
+                return Err(error.into());
+            }
+            Item::End => {
+                copies.close().await?;
+                copies.session.settle().await?;
+                meter.database.add_since(working_since);
+                return Ok(Some(copies.rows));
+            }
+        }
+        meter.database.add_since(working_since);
+    }
+}
+
+/// The load's COPY statements, one after the other.
+struct Copies<'a> {
+    session: Session<'a>,
+    segments: Segments,
+    rejects: Option<&'a Rejects>,
+    meter: &'a Meter,
+    pace: Pace,
+    open: Option<Stream>,
+    rows: u64,
+}
+
+impl Copies<'_> {
+    /// A chunk in another form than the one before needs a COPY of its own.
+    async fn send(&mut self, chunk: Chunk) -> Result<(), LoadError> {
+        if self.open.as_ref().is_some_and(|stream| stream.form() != chunk.form) {
+            self.close().await?;
+        }
+        let mut stream = match self.open.take() {
+            Some(stream) => stream,
+            None => self.session.open(chunk.form, self.rejects.is_some()).await?,
+        };
+        stream.send(chunk).await?;
+        let due = self.is_due(&stream);
+        self.open = Some(stream);
+        if due { self.close().await } else { Ok(()) }
+    }
+
+    fn is_due(&self, stream: &Stream) -> bool {
+        let bytes = stream.bytes();
+        match (self.segments, self.rejects) {
+            (Segments::One, _) => false,
+            (Segments::Adaptive, Some(_)) => bytes >= self.pace.bytes(),
+            (Segments::Adaptive, None) => {
+                bytes >= SEGMENT_BYTES_MAX || bytes >= SEGMENT_BYTES_MIN && stream.opened().elapsed() >= SEGMENT_TIME
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), LoadError> {
+        let Some(stream) = self.open.take() else {
+            return Ok(());
+        };
+        let bytes = stream.bytes();
+        let taken = match (stream.finish(self.session.table).await, self.rejects) {
+            (Ok(rows), _) => {
+                self.pace.went_well(bytes);
+                rows
+            }
+            (Err(refused), Some(rejects)) if refused.is_about_rows() => {
+                sift(&mut self.session, refused, rejects, &mut self.pace, self.meter).await?
+            }
+            (Err(refused), _) => return Err(refused.named().into()),
+        };
+        self.rows += taken;
+        self.meter.rows_copied.add(taken);
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! One COPY in progress, and what the server says of it in the end.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::SinkExt;
+use tokio_postgres::CopyInSink;
+
+use crate::encode::{HEADER, TRAILER};
+use crate::engine::catalog::Table;
+use crate::error::{DatabaseError, LoadError, Position};
+use crate::ingest::segment::{Chunk, Form, Originals};
+
+/// What the index of one COPY may take. A single COPY may be endless; rows beyond that are named by their number only.
+const INDEX_BYTES_MAX: usize = 16 << 20;
+
+/// Rows on their way to the server.
+pub(super) struct Stream {
+    form: Form,
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    /// with its rows, so that they can be sent again; without, to name one of them
+    kept: Vec<Chunk>,
+    keeps_rows: bool,
+    index_bytes: usize,
+    bytes: usize,
+    opened: Instant,
+}
+
+/// A COPY that the server did not take.
+pub(super) struct Refused {
+    pub(super) error: DatabaseError,
+    /// the row that it is about, counted from 0, if it says so
+    pub(super) row: Option<u64>,
+    pub(super) kept: Vec<Chunk>,
+}
+
+impl Stream {
+    pub(super) async fn begin(form: Form, sink: CopyInSink<Bytes>, keeps_rows: bool) -> Result<Stream, LoadError> {
+        let mut sink = Box::pin(sink);
+        if form == Form::Binary {
+            sink.feed(Bytes::from_static(HEADER)).await.map_err(DatabaseError::from)?;
+        }
+        Ok(Stream {
+            form,
+            sink,
+            kept: Vec::new(),
+            keeps_rows,
+            index_bytes: 0,
+            bytes: 0,
+            opened: Instant::now(),
+        })
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// What it holds on to for now.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Here the pipeline waits for PostgreSQL.
+    pub(super) async fn send(&mut self, mut chunk: Chunk) -> Result<(), DatabaseError> {
+        let data = chunk.data.clone();
+        if !self.keeps_rows {
+            (chunk.data, chunk.originals) = (Bytes::new(), Originals::None);
+        }
+        self.bytes += data.len() + chunk.originals.memory_bytes();
+        self.index_bytes += chunk.index.memory_bytes();
+        if self.keeps_rows || self.index_bytes <= INDEX_BYTES_MAX {
+            self.kept.push(chunk);
+        }
+        self.send_again(data).await
+    }
+
+    /// Sends rows that somebody else keeps.
+    pub(super) async fn send_again(&mut self, rows: Bytes) -> Result<(), DatabaseError> {
+        Ok(self.sink.feed(rows).await?)
+    }
+
+    /// Ends the COPY: the rows that the server took, or why it took none.
+    pub(super) async fn finish(mut self, table: &Table) -> Result<u64, Refused> {
+        match self.end().await {
+            Ok(rows) => Ok(rows),
+            Err(mut error) => {
+                let place = error.context.as_deref().and_then(|context| copy_context(context, &table.name));
+                let Place { row, column, value } = place.unwrap_or_default();
+                error.position.column = column.or(error.position.column.take());
+                error.value = value;
+                Err(Refused { error, row: row.map(|row| row - 1), kept: self.kept })
+            }
+        }
+    }
+
+    async fn end(&mut self) -> Result<u64, DatabaseError> {
+        if self.form == Form::Binary {
+            self.sink.feed(Bytes::from_static(TRAILER)).await?;
+        }
+        Ok(self.sink.as_mut().finish().await?)
+    }
+}
+
+impl Refused {
+    /// Names the row by where it stood in the body.
+    pub(super) fn named(self) -> DatabaseError {
+        let mut error = self.error;
+        if let Some(row) = self.row {
+            let column = error.position.column.take();
+            let place = Position { row: Some(row + 1), ..Position::default() };
+            error.position = Position { column, ..origin(&self.kept, row).unwrap_or(place) };
+        }
+        error
+    }
+}
+
+fn origin(kept: &[Chunk], mut row: u64) -> Option<Position> {
+    for chunk in kept {
+        if row < chunk.index.rows() {
+            return chunk.index.origin(row).map(Position::from);
+        }
+        row -= chunk.index.rows();
+    }
+    None
+}
+
+/// What an error's context says of a row, counted from 1.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Place {
+    row: Option<u64>,
+    column: Option<String>,
+    value: Option<String>,
+}
+
+/// Reads `COPY table, line 5, column name: "value"` out of an error's context. The words for *line* and *column* are in the server's
+/// language, so only their places count.
+fn copy_context(context: &str, table: &str) -> Option<Place> {
+    let rest = context
+        .lines()
+        .find_map(|line| line.strip_prefix("COPY ")?.strip_prefix(table)?.strip_prefix(", "))?;
+    let digits = rest.find(|c: char| c.is_ascii_digit())?;
+    let rest = &rest[digits..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let row: u64 = rest[..end].parse().ok().filter(|row| *row > 0)?;
+    let named = rest[end..].strip_prefix(", ").and_then(|rest| rest.split_once(' '));
+    let (column, value) = match named.map(|(_, name)| name.split_once(": \"").unwrap_or((name, ""))) {
+        Some((column, value)) => (Some(column.to_owned()), value.strip_suffix('"').map(str::to_owned)),
+        None => (None, None),
+    };
+    Some(Place { row: Some(row), column, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_names_row_and_column() {
+        let text = |text: &str| Some(text.to_owned());
+        let place = |context| copy_context(context, "t").map(|place| (place.row.unwrap(), place.column, place.value));
+        assert_eq!(place("COPY t, line 12"), Some((12, None, None)));
+        assert_eq!(place("COPY t, line 3, column a b: \"x\""), Some((3, text("a b"), text("x"))));
+        assert_eq!(place("COPY t, line 3, column a: \"\""), Some((3, text("a"), text(""))));
+        assert_eq!(place("COPY t, Zeile 7, Spalte v"), Some((7, text("v"), None)));
+        assert_eq!(place("PL/pgSQL function f() line 3 at RAISE\nCOPY t, line 2"), Some((2, None, None)));
+        assert_eq!(place("SQL statement \"SELECT 1\""), None);
+    }
+}

@@ -36,7 +36,6 @@ async fn unknown_and_doubled_options_are_refused() {
         "t?format=parquet",
         "t?format=arrow-file",
         "t?columns=a,,b",
-        "t?on_error=skip",
         "t?delimiter=%C3%A4",
     ];
     for case in cases {

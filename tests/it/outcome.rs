@@ -83,7 +83,7 @@ async fn nobody_can_be_asked_and_it_was_committed() {
     let (world, proxy) = world(&["--bulk-slots", "1"]).await;
     // The slot's connection, so that the fresh ones are those that ask.
     world.load_csv("t", "id\n0\n").await.committed(1);
-    world.db.sql("TRUNCATE t, pgsluice.ledger, pgsluice.jobs").await;
+    world.db.sql("TRUNCATE t, pgsluice.ledger; DELETE FROM pgsluice.jobs").await;
     pending(&world, &proxy, Link::Deaf).await;
     settled(&world, "committed", 2).await;
 }
@@ -92,7 +92,7 @@ async fn nobody_can_be_asked_and_it_was_committed() {
 async fn nobody_can_be_asked_and_it_was_not_committed() {
     let (world, proxy) = world(&["--bulk-slots", "1"]).await;
     world.load_csv("t", "id\n0\n").await.committed(1);
-    world.db.sql("TRUNCATE t, pgsluice.ledger, pgsluice.jobs").await;
+    world.db.sql("TRUNCATE t, pgsluice.ledger; DELETE FROM pgsluice.jobs").await;
     pending(&world, &proxy, Link::Silent).await;
     let job = settled(&world, "failed", 0).await;
     assert_eq!(job["reason"], "interrupted");

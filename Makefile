@@ -5,7 +5,7 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench build docs fmt
+.PHONY: help quickstart test test-matrix check bench bench-rejects build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check        format, lints, docs, licences"
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
+	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
 
 quickstart:
 	@scripts/quickstart.sh
@@ -43,6 +44,11 @@ bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/compare.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
+
+bench-rejects: target/bench-venv/.ready
+	@scripts/install.sh server curl
+	cargo build --release --locked --bin pgsluice --example bench_data
+	target/bench-venv/bin/python bench/rejects.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
 
 # What docs/ARROW.md says is asked of the code; a test holds the page to it.
 docs:

@@ -80,11 +80,11 @@ def pgsluice(name, title, kind):
     return Peer(name, title, kind, missing, load)
 
 
-def curl(base, table, kind, path):
+def curl(base, table, kind, path, options=""):
     # -q and --noproxy: nothing of the caller's settings.
     command = ["curl", "-q", "-sS", "--noproxy", "*", "-w", "\\n%{http_code}"]
     command += ["-X", "POST", "-T", str(path), "-H", f"Content-Type: {CONTENT_TYPE[kind]}"]
-    return [*command, f"{base}/v1/tables/{table}/loads"]
+    return [*command, f"{base}/v1/tables/{table}/loads{options}"]
 
 
 def expect_created(answer, rows):

@@ -30,6 +30,22 @@ impl Chunk {
         self.data.len() + self.index.memory_bytes() + self.originals.memory_bytes()
     }
 
+    pub(super) fn rows(&self) -> u64 {
+        self.index.rows()
+    }
+
+    /// Cuts the chunk: its first rows stay, the others are returned.
+    pub(super) fn split_off(&mut self, rows: u64) -> Chunk {
+        let last = rows.checked_sub(1).map(|last| self.row_ends().get(last as usize).copied());
+        let at = last.map_or(0, |end| end.unwrap_or(self.data.len()));
+        Chunk {
+            form: self.form,
+            data: self.data.split_off(at),
+            index: self.index.split_off(rows),
+            originals: self.originals.split_off(rows as usize),
+        }
+    }
+
     /// Where in the data each row ends.
     pub(super) fn row_ends(&self) -> Vec<usize> {
         match self.form {
@@ -93,6 +109,19 @@ impl Originals {
         match self {
             Originals::Values(values) => Originals::Values(Arc::clone(values)),
             records => std::mem::take(records),
+        }
+    }
+
+    /// Cuts off those of the rows from this number on.
+    fn split_off(&mut self, rows: usize) -> Originals {
+        match self {
+            Originals::None => Originals::None,
+            Originals::Records { bytes, ends } => {
+                let at = rows.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0);
+                let rest = ends.split_off(rows.min(ends.len()));
+                Originals::Records { bytes: bytes.split_off(at), ends: rest.into_iter().map(|end| end - at).collect() }
+            }
+            Originals::Values(values) => Originals::Values(Arc::clone(values)),
         }
     }
 
@@ -181,28 +210,33 @@ impl RowIndex {
         self.rows += 1;
     }
 
+    /// Cuts off the rows from this number on.
+    fn split_off(&mut self, rows: u64) -> RowIndex {
+        let all = std::mem::take(self);
+        let mut rest = RowIndex::default();
+        for (number, origin) in (0..).zip(all.origins()) {
+            let part = if number < rows { &mut *self } else { &mut rest };
+            part.push(origin);
+        }
+        rest
+    }
+
     /// Where the row with this 0-based number stood.
     pub(super) fn origin(&self, number: u64) -> Option<Origin> {
-        if number >= self.rows {
-            return None;
-        }
+        self.origins().nth(usize::try_from(number).ok()?)
+    }
+
+    /// Where each row stood, in order.
+    fn origins(&self) -> impl Iterator<Item = Origin> {
         let mut deltas = self.deltas.as_slice();
-        match self.start? {
-            Origin::Row(mut row) => {
-                for _ in 0..number {
-                    row += take_varint(&mut deltas)?;
-                }
-                Some(Origin::Row(row))
+        std::iter::successors(self.start, move |origin| match *origin {
+            Origin::Row(row) => Some(Origin::Row(row + take_varint(&mut deltas)?)),
+            Origin::Line { line, byte_offset } => {
+                let bytes = take_varint(&mut deltas)?;
+                let lines = if bytes & 1 == 1 { take_varint(&mut deltas)? } else { 1 };
+                Some(Origin::Line { line: line + lines, byte_offset: byte_offset + (bytes >> 1) })
             }
-            Origin::Line { mut line, mut byte_offset } => {
-                for _ in 0..number {
-                    let bytes = take_varint(&mut deltas)?;
-                    byte_offset += bytes >> 1;
-                    line += if bytes & 1 == 1 { take_varint(&mut deltas)? } else { 1 };
-                }
-                Some(Origin::Line { line, byte_offset })
-            }
-        }
+        })
     }
 }
 
@@ -234,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_row_is_found_again(steps in prop::collection::vec((1u64..70_000, 1u64..4), 1..200)) {
+        fn every_row_is_found_again(steps in prop::collection::vec((1u64..70_000, 1u64..4), 1..200), cut: prop::sample::Index) {
             let mut index = RowIndex::default();
             let mut origins = Vec::new();
             let (mut line, mut byte_offset) = (2, 17);
@@ -248,6 +282,11 @@ mod tests {
                 prop_assert_eq!(index.origin(number as u64), Some(*origin));
             }
             prop_assert_eq!(index.origin(origins.len() as u64), None);
+            let at = cut.index(origins.len() + 1);
+            let rest = index.split_off(at as u64);
+            prop_assert_eq!(index.origins().collect::<Vec<_>>(), &origins[..at]);
+            prop_assert_eq!(rest.origins().collect::<Vec<_>>(), &origins[at..]);
+            prop_assert_eq!((index.rows(), rest.rows()), (at as u64, (origins.len() - at) as u64));
         }
     }
 
@@ -284,5 +323,9 @@ mod tests {
         }
         let record = |number| originals.record(number, Origin::Row(1));
         assert_eq!([record(0), record(1), record(2), record(3)], [&b"1,a"[..], b"", b"3,ccc", b""]);
+        let rest = originals.split_off(1);
+        let record = |originals: &Originals, number| originals.record(number, Origin::Row(1));
+        assert_eq!([record(&originals, 0), record(&originals, 1)], [&b"1,a"[..], b""]);
+        assert_eq!([record(&rest, 0), record(&rest, 1), record(&rest, 2)], [&b""[..], b"3,ccc", b""]);
     }
 }

@@ -4,14 +4,17 @@
 //! A segment that the server refuses ends the load. Where bad rows are turned away (`on_error=skip`), each segment is under a savepoint and
 //! kept until the server has taken it; of one that is refused, the bad rows are found and the others are sent again (`sift`).
 
+mod pace;
 mod session;
 mod sift;
 mod stream;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use self::pace::Pace;
 use self::session::Session;
-use self::sift::{Pace, sift};
+use self::sift::{Sifted, sift};
 use self::stream::Stream;
 use super::meter::Meter;
 use super::queue::{Item, Receiver};
@@ -29,7 +32,7 @@ const SEGMENT_BYTES_MIN: usize = 8 << 20;
 /// … and not above this one, which bounds the index that names a refused row.
 const SEGMENT_BYTES_MAX: usize = 256 << 20;
 
-/// What a load may keep where bad rows are turned away: a segment, until the server has taken it.
+/// What a load may hold on to until the server has taken it, where bad rows are turned away.
 pub(super) const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// How a load is cut into COPY statements.
@@ -69,6 +72,7 @@ pub(super) async fn run(
         rejects,
         meter,
         pace: Pace::default(),
+        waiting: VecDeque::new(),
         open: None,
         rows: 0,
     };
@@ -106,49 +110,92 @@ struct Copies<'a> {
     rejects: Option<&'a Rejects>,
     meter: &'a Meter,
     pace: Pace,
+    /// rows that are to be sent next
+    waiting: VecDeque<Chunk>,
     open: Option<Stream>,
     rows: u64,
 }
 
 impl Copies<'_> {
-    /// A chunk in another form than the one before needs a COPY of its own.
     async fn send(&mut self, chunk: Chunk) -> Result<(), LoadError> {
-        if self.open.as_ref().is_some_and(|stream| stream.form() != chunk.form) {
-            self.close().await?;
+        self.waiting.push_back(chunk);
+        self.send_waiting().await
+    }
+
+    /// Sends what is left and sees to it that the server has taken it all.
+    async fn close(&mut self) -> Result<(), LoadError> {
+        loop {
+            self.finish_open().await?;
+            if self.waiting.is_empty() {
+                return Ok(());
+            }
+            self.send_waiting().await?;
         }
-        let mut stream = match self.open.take() {
-            Some(stream) => stream,
-            None => self.session.open(chunk.form, self.rejects.is_some()).await?,
-        };
-        stream.send(chunk).await?;
-        let due = self.is_due(&stream);
-        self.open = Some(stream);
-        if due { self.close().await } else { Ok(()) }
+    }
+
+    async fn send_waiting(&mut self) -> Result<(), LoadError> {
+        while let Some(mut chunk) = self.waiting.pop_front() {
+            // A chunk in another form than the one before needs a COPY of its own.
+            if self.open.as_ref().is_some_and(|stream| stream.form() != chunk.form) {
+                self.waiting.push_front(chunk);
+                self.finish_open().await?;
+                continue;
+            }
+            let mut stream = match self.open.take() {
+                Some(stream) => stream,
+                None => self.session.open(chunk.form, self.rejects.is_some()).await?,
+            };
+            let rest = self.cut(&mut chunk, &stream);
+            stream.send(chunk).await?;
+            let due = rest.is_some() || self.is_due(&stream);
+            if let Some(rest) = rest {
+                self.waiting.push_front(rest);
+            }
+            self.open = Some(stream);
+            if due {
+                self.finish_open().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where bad rows come often, a chunk may be more than is sent at a time: then it is cut, and the rest is returned.
+    fn cut(&self, chunk: &mut Chunk, stream: &Stream) -> Option<Chunk> {
+        self.rejects?;
+        let room = self.pace.rows().saturating_sub(stream.rows()).max(1);
+        (room < chunk.rows()).then(|| chunk.split_off(room))
     }
 
     fn is_due(&self, stream: &Stream) -> bool {
         let bytes = stream.bytes();
         match (self.segments, self.rejects) {
             (Segments::One, _) => false,
-            (Segments::Adaptive, Some(_)) => bytes >= self.pace.bytes(),
+            (Segments::Adaptive, Some(_)) => {
+                stream.rows() >= self.pace.rows() || bytes >= self.pace.bytes() || stream.kept_bytes() >= KEPT_BYTES_MAX
+            }
             (Segments::Adaptive, None) => {
                 bytes >= SEGMENT_BYTES_MAX || bytes >= SEGMENT_BYTES_MIN && stream.opened().elapsed() >= SEGMENT_TIME
             }
         }
     }
 
-    async fn close(&mut self) -> Result<(), LoadError> {
+    async fn finish_open(&mut self) -> Result<(), LoadError> {
         let Some(stream) = self.open.take() else {
             return Ok(());
         };
-        let bytes = stream.bytes();
-        let taken = match (stream.finish(self.session.table).await, self.rejects) {
-            (Ok(rows), _) => {
-                self.pace.went_well(bytes);
-                rows
+        let (rows, bytes) = (stream.rows(), stream.bytes());
+        let finished = stream.finish(self.session.table).await;
+        // Rows that are left may need many more COPYs: none of them is waited for by itself.
+        self.meter.waits.go_on();
+        let taken = match (finished, self.rejects) {
+            (Ok(taken), _) => {
+                self.pace.went_well(rows, bytes);
+                taken
             }
             (Err(refused), Some(rejects)) if refused.is_about_rows() => {
-                sift(&mut self.session, refused, rejects, &mut self.pace, self.meter).await?
+                let Sifted { taken, rest } = sift(&mut self.session, refused, rejects, &mut self.pace, self.meter).await?;
+                rest.into_iter().rev().for_each(|chunk| self.waiting.push_front(chunk));
+                taken
             }
             (Err(refused), _) => return Err(refused.named().into()),
         };

@@ -1,14 +1,16 @@
 //! Finds the bad rows of a segment that the server has refused, and sends it the others again.
 //!
 //! The outcome is that of sending row by row, in order: a row is turned away if the server refuses it with all the rows in the table that
-//! were taken before it. Where the server names the row, those before it are sent, and then it stands as refused; where it names none (a
-//! foreign key, a trigger after the fact), it is found by halving. So the work grows with the number of bad rows and not with its square.
+//! were taken before it. Where the server names the row, the others are sent again without it, and if they are taken it stands as refused;
+//! where it names none (a foreign key, a trigger after the fact), it is found by halving. So the work grows with the number of bad rows and
+//! not with its square.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use super::pace::Pace;
 use super::session::Session;
 use super::stream::Refused;
 use crate::engine::catalog::Table;
@@ -17,54 +19,6 @@ use crate::ingest::meter::Meter;
 use crate::ingest::rejects::Rejects;
 use crate::ingest::rows::shorten;
 use crate::ingest::segment::{Chunk, Form, Origin};
-
-/// What one more COPY costs, as bytes that could be sent in its time.
-const COPY_COST_BYTES: f64 = 65_536.0;
-/// A COPY is not made smaller than this for fear of the next bad row …
-const BYTES_MIN: f64 = 16_384.0;
-/// … nor larger than this at the beginning of a load; later the more, the more rows have been taken, because each savepoint is one more
-/// subtransaction, of which PostgreSQL likes a load to have few …
-const BYTES_MAX_FIRST: f64 = 16_777_216.0;
-/// … but this is all that a load may keep.
-const BYTES_MAX: f64 = super::KEPT_BYTES_MAX as f64;
-/// How many segments a load is cut into before they grow.
-const SEGMENTS_FEW: f64 = 32.0;
-
-/// How much to send in one COPY, by how far apart the bad rows have been. With `d` bytes between them and COPYs of `p` bytes, those cost
-/// `d / p` times what a COPY costs, and half of `p` has to be sent again: the least in all is at `p = √(2 · d · cost)`.
-#[derive(Debug)]
-pub(super) struct Pace {
-    /// bytes between two bad rows, on average
-    spacing: f64,
-    /// taken since the last one
-    since: f64,
-    /// taken in all
-    taken: f64,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { spacing: f64::INFINITY, since: 0.0, taken: 0.0 }
-    }
-}
-
-impl Pace {
-    pub(super) fn bytes(&self) -> usize {
-        let most = (self.taken / SEGMENTS_FEW).clamp(BYTES_MAX_FIRST, BYTES_MAX);
-        let spacing = self.spacing.max(self.since);
-        (2.0 * COPY_COST_BYTES * spacing).sqrt().clamp(BYTES_MIN, most) as usize
-    }
-
-    pub(super) fn went_well(&mut self, bytes: usize) {
-        self.since += bytes as f64;
-        self.taken += bytes as f64;
-    }
-
-    fn met_a_bad_row(&mut self) {
-        self.spacing = if self.spacing.is_finite() { (3.0 * self.spacing + self.since) / 4.0 } else { self.since };
-        self.since = 0.0;
-    }
-}
 
 /// Classes of SQLSTATE (appendix A of PostgreSQL's manual) that are about the server or the session, whatever row they struck …
 const ABOUT_THE_SERVER: [&str; 13] = ["08", "25", "26", "28", "2D", "3B", "3D", "40", "53", "55", "57", "58", "F0"];
@@ -91,76 +45,139 @@ impl Refused {
     }
 }
 
-/// There is a bad row among those that come next, before `end`.
-struct Suspicion {
+/// How far the search has come.
+struct Search {
+    /// rows before this one are dealt with
+    at: u64,
+    /// up to here they are tried next
     end: u64,
-    /// it is the last of them
-    named: bool,
-    error: DatabaseError,
+    /// rows that were refused when all others before them had been taken, so that they are left out, in their order; if the others are
+    /// taken this time too, they stand as refused
+    left_out: Vec<(u64, DatabaseError)>,
+    /// the rows up to the end were refused, and none was named
+    unnamed: Option<DatabaseError>,
 }
 
-impl Suspicion {
-    fn new(refused: Refused, tried: &Range<u64>) -> Suspicion {
-        let named = refused.row.map(|row| tried.start + row).filter(|row| tried.contains(row));
-        Suspicion {
-            end: named.map_or(tried.end, |row| row + 1),
-            named: named.is_some(),
-            error: refused.error,
+impl Search {
+    /// A refusal of the rows up to `end` tells more.
+    fn refused(&mut self, end: u64, refused: Refused, pace: &Pace) {
+        match refused.row.map(|number| self.tried_row(number)).filter(|row| *row < end) {
+            // A row that came later was refused beside this one, and may not be without it.
+            Some(row) => {
+                self.left_out.retain(|(other, _)| *other < row);
+                self.left_out.push((row, refused.error));
+                self.unnamed = None;
+                self.end = end.min((row + 1).max(self.at + pace.rows_after_a_bad_one(row - self.at)));
+            }
+            None => {
+                self.left_out.retain(|(other, _)| *other < end);
+                self.unnamed = Some(refused.error);
+                self.end = end;
+            }
         }
+    }
+
+    /// Which row the server means by a number: it does not know of those that were left out.
+    fn tried_row(&self, number: u64) -> u64 {
+        let mut row = self.at + number;
+        for (left_out, _) in &self.left_out {
+            row += u64::from(*left_out <= row);
+        }
+        row
     }
 
     /// Up to where to try next.
-    fn middle(&self, at: u64) -> u64 {
-        if self.named { self.end - 1 } else { at + (self.end - at) / 2 }
+    fn next_end(&self) -> u64 {
+        if self.unnamed.is_some() { self.at + (self.end - self.at) / 2 } else { self.end }
+    }
+
+    /// The first of the rows is the bad one.
+    fn found(&mut self) -> Option<DatabaseError> {
+        self.unnamed.take_if(|_| self.end == self.at + 1)
+    }
+
+    /// The rows up to `end` were taken but for those that were left out, which stand as refused now.
+    fn taken(&mut self, end: u64) -> impl Iterator<Item = (u64, DatabaseError)> {
+        self.at = end;
+        let count = self.left_out.iter().take_while(|(row, _)| *row < end).count();
+        self.left_out.drain(..count)
+    }
+
+    /// The rows to try, in runs between those that are left out.
+    fn runs(&self, end: u64) -> Vec<Range<u64>> {
+        let mut runs = Vec::new();
+        let mut from = self.at;
+        for (row, _) in self.left_out.iter().take_while(|(row, _)| *row < end) {
+            runs.push(from..*row);
+            from = row + 1;
+        }
+        runs.push(from..end);
+        runs
     }
 }
 
-/// Loads the rows of a refused segment but for the bad ones, and returns how many the server took.
+/// What became of a refused segment.
+pub(super) struct Sifted {
+    /// how many rows the server took
+    pub(super) taken: u64,
+    /// rows that have not been tried again yet
+    pub(super) rest: Vec<Chunk>,
+}
+
+/// Loads the rows of a refused segment up to a bad one at least, and turns the bad ones away.
 pub(super) async fn sift(
     session: &mut Session<'_>,
-    refused: Refused,
+    mut refused: Refused,
     rejects: &Rejects,
     pace: &mut Pace,
     meter: &Meter,
-) -> Result<u64, LoadError> {
+) -> Result<Sifted, LoadError> {
     session.spoil();
-    let mut refused = refused;
     let rows = KeptRows::new(std::mem::take(&mut refused.kept));
-    let mut suspicion = Some(Suspicion::new(refused, &(0..rows.count)));
-    let (mut at, mut taken) = (0, 0);
-    while at < rows.count {
-        if let Some(found) = suspicion.take_if(|suspicion| suspicion.end == at + 1) {
-            rejects.add(rows.refusal(at, found.error, session.table), rows.record(at), meter)?;
+    let mut search = Search { at: 0, end: rows.count, left_out: Vec::new(), unnamed: None };
+    search.refused(rows.count, refused, pace);
+    let mut taken = 0;
+    loop {
+        if let Some(error) = search.found() {
+            rejects.add(rows.refusal(search.at, error, session.table), rows.record(search.at), meter)?;
             pace.met_a_bad_row();
-            at += 1;
-            continue;
+            search.at += 1;
+            break;
         }
-        let end = match &suspicion {
-            Some(suspicion) => suspicion.middle(at),
-            None => rows.end_within(at, pace.bytes()),
-        };
-        let tried = try_rows(session, &rows, at..end).await?;
+        let (at, end) = (search.at, search.next_end());
+        let tried = try_rows(session, &rows, &search.runs(end)).await?;
         meter.waits.go_on();
         match tried {
             Ok(count) => {
                 taken += count;
-                pace.went_well(rows.bytes(at..end));
-                at = end;
+                pace.went_well(end - at, rows.bytes(at..end));
+                for (row, error) in search.taken(end) {
+                    rejects.add(rows.refusal(row, error, session.table), rows.record(row), meter)?;
+                    pace.met_a_bad_row();
+                }
+                if search.unnamed.is_none() {
+                    break;
+                }
             }
             Err(refused) if refused.is_about_rows() => {
                 session.spoil();
-                suspicion = Some(Suspicion::new(refused, &(at..end)));
+                search.refused(end, refused, pace);
             }
             Err(refused) => return Err(refused.named().into()),
         }
     }
-    Ok(taken)
+    Ok(Sifted { taken, rest: rows.from(search.at) })
 }
 
-async fn try_rows(session: &mut Session<'_>, rows: &KeptRows, range: Range<u64>) -> Result<Result<u64, Refused>, LoadError> {
+async fn try_rows(session: &mut Session<'_>, rows: &KeptRows, runs: &[Range<u64>]) -> Result<Result<u64, Refused>, LoadError> {
+    if runs.iter().all(Range::is_empty) {
+        return Ok(Ok(0));
+    }
     let mut stream = session.open(rows.form, false).await?;
-    for piece in rows.pieces(range) {
-        stream.send_again(piece).await?;
+    for run in runs {
+        for piece in rows.pieces(run.clone()) {
+            stream.send_again(piece).await?;
+        }
     }
     Ok(stream.finish(session.table).await)
 }
@@ -228,21 +245,15 @@ impl KeptRows {
         self.parts(range).map(|(_, bytes)| bytes.len()).sum()
     }
 
-    /// The last row that still fits when so many bytes are sent from a row on, plus one; at least that row itself.
-    fn end_within(&self, at: u64, bytes: usize) -> u64 {
-        let mut room = bytes;
-        let mut end = at;
-        for (kept, part) in self.parts(at..self.count) {
-            if let Some(left) = room.checked_sub(part.len()) {
-                (room, end) = (left, kept.rows().end);
-                continue;
-            }
-            let ends = kept.ends.get_or_init(|| kept.chunk.row_ends());
-            let fitting = ends.partition_point(|end| *end <= part.start + room);
-            end = end.max(kept.first + fitting as u64);
-            break;
-        }
-        end.max(at + 1)
+    /// The rows from that number on.
+    fn from(self, row: u64) -> Vec<Chunk> {
+        let later = self.chunks.into_iter().filter(|kept| kept.rows().end > row);
+        let cut = later.map(|kept| {
+            let before = row.saturating_sub(kept.first);
+            let mut chunk = kept.chunk;
+            if before > 0 { chunk.split_off(before) } else { chunk }
+        });
+        cut.collect()
     }
 
     fn chunk_of(&self, row: u64) -> Option<&KeptChunk> {
@@ -307,30 +318,9 @@ mod tests {
             let expected: Vec<u8> = all[cuts[0]..cuts[1]].iter().flat_map(|length| [vec![b'x'; *length], vec![b'\n']].concat()).collect();
             prop_assert_eq!(&sent, &expected);
             prop_assert_eq!(rows.bytes(range), expected.len());
+            let rest: Vec<u8> = rows.from(cuts[0] as u64).iter().flat_map(|chunk| chunk.data.to_vec()).collect();
+            let expected: Vec<u8> = all[cuts[0]..].iter().flat_map(|length| [vec![b'x'; *length], vec![b'\n']].concat()).collect();
+            prop_assert_eq!(&rest, &expected);
         }
-
-        #[test]
-        fn as_many_rows_as_fit(lengths in prop::collection::vec(prop::collection::vec(0usize..9, 1..6), 1..6), at: prop::sample::Index, room in 0usize..80) {
-            let rows = kept(&lengths);
-            let at = at.index(rows.count as usize) as u64;
-            let end = rows.end_within(at, room);
-            prop_assert!(end > at && end <= rows.count);
-            prop_assert!(end == at + 1 || rows.bytes(at..end) <= room);
-            prop_assert!(end == rows.count || rows.bytes(at..end + 1) > room);
-        }
-    }
-
-    #[test]
-    fn the_pace_slows_down_where_bad_rows_are_dense_and_recovers() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.bytes(), BYTES_MAX_FIRST as usize);
-        for _ in 0..10 {
-            pace.went_well(100_000);
-            pace.met_a_bad_row();
-        }
-        let slow = pace.bytes();
-        assert!((BYTES_MIN as usize..500_000).contains(&slow), "{slow}");
-        pace.went_well(1 << 30);
-        assert!(pace.bytes() > 8 << 20);
     }
 }

@@ -23,7 +23,11 @@ pub(super) struct Stream {
     kept: Vec<Chunk>,
     keeps_rows: bool,
     index_bytes: usize,
+    /// sent
+    rows: u64,
     bytes: usize,
+    /// held on to
+    kept_bytes: usize,
     opened: Instant,
 }
 
@@ -47,7 +51,9 @@ impl Stream {
             kept: Vec::new(),
             keeps_rows,
             index_bytes: 0,
+            rows: 0,
             bytes: 0,
+            kept_bytes: 0,
             opened: Instant::now(),
         })
     }
@@ -56,9 +62,19 @@ impl Stream {
         self.form
     }
 
-    /// What it holds on to for now.
+    /// How many rows were sent.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// How many bytes they are.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What is held on to.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 
     pub(super) fn opened(&self) -> Instant {
@@ -71,7 +87,9 @@ impl Stream {
         if !self.keeps_rows {
             (chunk.data, chunk.originals) = (Bytes::new(), Originals::None);
         }
-        self.bytes += data.len() + chunk.originals.memory_bytes();
+        self.rows += chunk.rows();
+        self.bytes += data.len();
+        self.kept_bytes += chunk.memory_bytes();
         self.index_bytes += chunk.index.memory_bytes();
         if self.keeps_rows || self.index_bytes <= INDEX_BYTES_MAX {
             self.kept.push(chunk);

@@ -25,6 +25,7 @@ mod openapi;
 mod parquet;
 mod parquet_hostile;
 mod rejects;
+mod rejects_hostile;
 mod slow;
 mod support;
 mod tables;

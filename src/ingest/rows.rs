@@ -228,9 +228,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The rows that follow are these values. Those before have to be sent on first, by [`flush`](Self::flush).
-    pub(super) fn set_values(&mut self, values: Arc<dyn Values>) {
-        self.originals = Originals::Values(values);
+    /// The rows that follow are these values, which take so much memory beside those before. Those have to be sent on first, by
+    /// [`flush`](Self::flush).
+    pub(super) fn set_values(&mut self, values: Arc<dyn Values>, memory_bytes: usize) {
+        self.originals = Originals::Values { values, memory_bytes };
     }
 
     /// A row that cannot be loaded ends the load, or is turned away with the record that it came as.

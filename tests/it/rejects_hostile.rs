@@ -1,8 +1,13 @@
-//! `on_error=skip` against bodies and tables that are made to mislead it.
+//! `on_error=skip` against bodies and tables that are made to mislead it, and what it may cost.
 
+use ::arrow::array::new_null_array;
+use ::arrow::datatypes::DataType;
+use ::arrow::ipc::CompressionType;
+use ::arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use serde_json::{Value, json};
 
 use crate::support::World;
+use crate::support::arrow::{STREAM, batch, ints};
 
 async fn report(world: &World, job: &Value, fields: &[&str]) -> Value {
     let url = world.url(job["rejects_url"].as_str().unwrap_or_else(|| panic!("no rejects_url: {job:#}")));
@@ -51,4 +56,20 @@ async fn a_column_that_is_named_is_one_of_the_table() {
     let job = answer.committed(2);
     assert_eq!(job["rejected_by_column"], json!({}));
     assert_eq!(report(&world, job, &["line", "column", "sqlstate"]).await, json!([[3, null, "23502"]]));
+}
+
+#[tokio::test]
+async fn batches_that_are_small_on_their_way_and_large_in_memory() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int, data bytea)").await;
+    let wide = batch([("id", ints(&[7; 64])), ("data", new_null_array(&DataType::FixedSizeBinary(1 << 16), 64))]);
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &wide.schema(), options).unwrap();
+    (0..150).for_each(|_| writer.write(&wide).unwrap());
+    writer.finish().unwrap();
+    let body = writer.into_inner().unwrap();
+    assert!(body.len() < 1 << 20, "{} bytes", body.len());
+    world.load("t?on_error=skip", STREAM, body).await.committed(64 * 150);
+    // The batches take 600 MiB.
+    assert!(world.service.peak_rss_kib() < 160 << 10, "{} KiB", world.service.peak_rss_kib());
 }

@@ -1,13 +1,15 @@
 //! `on_error=skip` against bodies and tables that are made to mislead it, and what it may cost.
 
-use ::arrow::array::new_null_array;
+use std::sync::Arc;
+
+use ::arrow::array::{ArrayRef, DictionaryArray, Int32Array, RunArray, StringArray, new_null_array};
 use ::arrow::datatypes::DataType;
 use ::arrow::ipc::CompressionType;
 use ::arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use serde_json::{Value, json};
 
 use crate::support::World;
-use crate::support::arrow::{STREAM, batch, ints};
+use crate::support::arrow::{self, STREAM, batch, ints};
 
 async fn report(world: &World, job: &Value, fields: &[&str]) -> Value {
     let url = world.url(job["rejects_url"].as_str().unwrap_or_else(|| panic!("no rejects_url: {job:#}")));
@@ -72,4 +74,20 @@ async fn batches_that_are_small_on_their_way_and_large_in_memory() {
     world.load("t?on_error=skip", STREAM, body).await.committed(64 * 150);
     // The batches take 600 MiB.
     assert!(world.service.peak_rss_kib() < 160 << 10, "{} KiB", world.service.peak_rss_kib());
+}
+
+#[tokio::test]
+async fn rows_of_dictionaries_and_runs_are_shown_by_themselves() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int CHECK (id < 3), a text, b text)").await;
+    let keys = Int32Array::from(vec![Some(0), Some(1), Some(2), None, Some(0)]);
+    let values = Arc::new(StringArray::from(vec![Some("x"), None, Some("y,")]));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, values));
+    let runs = RunArray::try_new(&Int32Array::from(vec![2, 4, 5]), &StringArray::from(vec![Some("r"), None, Some("")])).unwrap();
+    let runs: ArrayRef = Arc::new(runs);
+    let rows = batch([("id", ints(&[1, 2, 3, 4, 5])), ("a", dictionary), ("b", runs)]);
+    let answer = world.load("t?on_error=skip", STREAM, arrow::stream(&[rows])).await;
+    let url = world.url(answer.committed(2)["rejects_url"].as_str().unwrap());
+    let records = world.http.get(url).header("Accept", "text/csv").send().await.unwrap().text().await.unwrap();
+    assert_eq!(records, "id,a,b\n3,\"y,\",\n4,,\n5,x,\"\"\n");
 }

@@ -41,29 +41,31 @@ impl Values for BatchValues {
 impl BatchValues {
     pub(super) fn csv(&self, index: usize) -> Vec<u8> {
         let mut record = Vec::new();
-        for (at, (array, target)) in self.batch.columns().iter().zip(&*self.targets).enumerate() {
+        // By itself: which rows of a dictionary are NULL takes a look at every one of them.
+        let row = self.batch.slice(index, 1);
+        for (at, (array, target)) in row.columns().iter().zip(&*self.targets).enumerate() {
             if at > 0 {
                 record.push(b',');
             }
-            let is_null = array.logical_nulls().is_some_and(|nulls| nulls.is_null(index));
+            let is_null = array.logical_nulls().is_some_and(|nulls| nulls.is_null(0));
             if !is_null {
-                put_field(&self.literal(array.as_ref(), target, index), &mut record);
+                put_field(&self.literal(array.as_ref(), target), &mut record);
             }
         }
         record
     }
 
     /// The value that is wrong may have no literal; then it is shown as Arrow shows it.
-    fn literal(&self, array: &dyn Array, target: &Target, index: usize) -> Vec<u8> {
+    fn literal(&self, value: &dyn Array, target: &Target) -> Vec<u8> {
         let mut literal = Vec::new();
-        let rendered = render(&target.shape, array, self.context).is_some_and(|render| render(index, &mut literal).is_ok());
+        let rendered = render(&target.shape, value, self.context).is_some_and(|render| render(0, &mut literal).is_ok());
         if rendered {
             return literal;
         }
         let mut text = Bounded { text: String::new(), bytes_max: self.context.value_bytes_max };
-        if let Ok(formatter) = ArrayFormatter::try_new(array, &FormatOptions::default()) {
+        if let Ok(formatter) = ArrayFormatter::try_new(value, &FormatOptions::default()) {
             // An error is the end of the room, or a value that cannot be shown: what there is will do.
-            let _ = write!(text, "{}", formatter.value(index));
+            let _ = write!(text, "{}", formatter.value(0));
         }
         text.text.into_bytes()
     }

@@ -50,8 +50,8 @@ use self::meter::Meter;
 use self::queue::{Closed, Item, Receiver, Sender};
 use self::rejects::Rejects;
 use self::rows::{Emit, Feed, Halt, Rows};
-use self::transcode::Transcoder;
 pub use self::transcode::{ByteOrder, Charset, Encoding};
+use self::transcode::{Piece, Transcoder};
 use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
@@ -247,7 +247,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
             Encoding::Utf8 => None,
             Encoding::Foreign(charset) => {
                 let server = Aside::new(bulk, runtime.clone(), over, limits.database_stall);
-                Some(Transcoder::new(charset, limits.record_bytes_max, server))
+                Some(Transcoder::new(charset, limits.record_bytes_max, rejects.is_some(), server))
             }
         };
         let mut emit = ChunkQueue { chunks, runtime, waited: Duration::ZERO };
@@ -297,6 +297,16 @@ impl Decoder {
         }
     }
 
+    fn push_piece(&mut self, piece: Piece<'_>, rows: &mut Rows<'_>) -> Result<(), Halt> {
+        match piece {
+            Piece::Text(text) => self.push(text, rows),
+            Piece::NoText(line, why) => {
+                rows.set_no_text(why);
+                self.push(line, rows)
+            }
+        }
+    }
+
     fn finish(self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         match self {
             Decoder::Csv(decoder) => decoder.finish(rows),
@@ -332,14 +342,14 @@ impl Input {
         meter.bytes_decoded.add(bytes.len() as u64);
         match &mut self.transcoder {
             None => decoder.push(bytes, rows)?,
-            Some(transcoder) => transcoder.push(bytes, &mut |text| decoder.push(text, rows))?,
+            Some(transcoder) => transcoder.push(bytes, &mut |piece| decoder.push_piece(piece, rows))?,
         }
         Ok(true)
     }
 
     fn finish(mut self, mut decoder: Decoder, rows: &mut Rows<'_>) -> Result<(), Halt> {
         if let Some(transcoder) = &mut self.transcoder {
-            transcoder.finish(&mut |text| decoder.push(text, rows))?;
+            transcoder.finish(&mut |piece| decoder.push_piece(piece, rows))?;
         }
         decoder.finish(rows)
     }

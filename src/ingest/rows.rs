@@ -86,6 +86,14 @@ pub(super) enum Feed {
     Refused(DataError),
 }
 
+/// A line of the body that is no text in the encoding of the body.
+#[derive(Debug)]
+pub(super) struct NoText {
+    pub(super) line: u64,
+    pub(super) sqlstate: &'static str,
+    pub(super) reason: String,
+}
+
 /// Where chunks go.
 pub(super) trait Emit {
     fn emit(&mut self, feed: Feed, bytes: usize) -> Result<(), Closed>;
@@ -134,6 +142,8 @@ pub(super) struct Rows<'a> {
     /// where bad rows go, if they do not end the load
     rejects: Option<&'a Rejects>,
     originals: Originals,
+    /// the last one, and the one before: a record may be whole only with the line behind it
+    no_text: [Option<NoText>; 2],
     meter: &'a Meter,
     emit: &'a mut dyn Emit,
     count: u64,
@@ -180,6 +190,7 @@ impl<'a> Rows<'a> {
             index: RowIndex::default(),
             rejects,
             originals: Originals::None,
+            no_text: [None, None],
             meter,
             emit,
             count: 0,
@@ -228,15 +239,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The rows that follow are these values. Those before have to be sent on first, by [`flush`](Self::flush).
-    pub(super) fn set_values(&mut self, values: Arc<dyn Values>) {
-        self.originals = Originals::Values(values);
+    /// The rows that follow are these values, which take so much memory beside those before. Those have to be sent on first, by
+    /// [`flush`](Self::flush).
+    pub(super) fn set_values(&mut self, values: Arc<dyn Values>, memory_bytes: usize) {
+        self.originals = Originals::Values { values, memory_bytes };
     }
 
     /// A row that cannot be loaded ends the load, or is turned away with the record that it came as.
     #[cold]
     pub(super) fn turn_away(&mut self, halt: Halt, record: impl FnOnce() -> Vec<u8>) -> Result<(), Halt> {
-        let (rejects, error) = match (self.rejects, halt) {
+        let (rejects, error) = match (self.rejects, self.explain(halt)) {
             (Some(rejects), Halt::Data(DataError::Row(error))) => (rejects, error),
             (_, halt) => return Err(halt),
         };
@@ -245,6 +257,26 @@ impl<'a> Rows<'a> {
         self.rejected += 1;
         self.meter.rows_received.add(1);
         Ok(rejects.add(error, record(), self.meter)?)
+    }
+
+    /// The next line is no text; it comes as one that no parser takes.
+    pub(super) fn set_no_text(&mut self, why: NoText) {
+        self.no_text.rotate_left(1);
+        self.no_text[1] = Some(why);
+    }
+
+    /// Says of a record with a line that is no text what is wrong with it in the encoding that it came in.
+    #[cold]
+    pub(super) fn explain(&self, halt: Halt) -> Halt {
+        let Halt::Data(DataError::Row(error)) = halt else {
+            return halt;
+        };
+        let first_line = error.position.line.filter(|_| error.sqlstate == "22021");
+        let in_record = |why: &&NoText| first_line.is_some_and(|line| line <= why.line);
+        match self.no_text.iter().flatten().find(in_record) {
+            Some(why) => RowError { sqlstate: why.sqlstate.into(), reason: why.reason.clone().into(), ..error }.into(),
+            None => error.into(),
+        }
     }
 
     /// Fixes the columns of the rows that follow, by the names that the body gives; every misfit is listed at once.

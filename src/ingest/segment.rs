@@ -80,8 +80,8 @@ pub(super) enum Originals {
     None,
     /// records of a text format, one after the other, and where each of them ends
     Records { bytes: Vec<u8>, ends: Vec<usize> },
-    /// typed values
-    Values(Arc<dyn Values>),
+    /// typed values, and what they take in memory that no chunk before has answered for
+    Values { values: Arc<dyn Values>, memory_bytes: usize },
 }
 
 /// Typed rows that can be shown as records of CSV.
@@ -100,14 +100,16 @@ impl Originals {
                 bytes.extend_from_slice(record);
                 ends.push(bytes.len());
             }
-            Originals::Values(_) => {}
+            Originals::Values { .. } => {}
         }
     }
 
     /// What the rows so far were made of; the same values go on being those of the rows that follow.
     pub(super) fn take(&mut self) -> Originals {
         match self {
-            Originals::Values(values) => Originals::Values(Arc::clone(values)),
+            Originals::Values { values, memory_bytes } => {
+                Originals::Values { values: Arc::clone(values), memory_bytes: std::mem::take(memory_bytes) }
+            }
             records => std::mem::take(records),
         }
     }
@@ -121,7 +123,8 @@ impl Originals {
                 let rest = ends.split_off(rows.min(ends.len()));
                 Originals::Records { bytes: bytes.split_off(at), ends: rest.into_iter().map(|end| end - at).collect() }
             }
-            Originals::Values(values) => Originals::Values(Arc::clone(values)),
+            // Either part holds on to all of them.
+            Originals::Values { values, memory_bytes } => Originals::Values { values: Arc::clone(values), memory_bytes: *memory_bytes },
         }
     }
 
@@ -133,15 +136,15 @@ impl Originals {
                 let start = number.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
                 ends.get(number).and_then(|end| bytes.get(start..*end)).unwrap_or_default().to_vec()
             }
-            Originals::Values(values) => values.record(origin),
+            Originals::Values { values, .. } => values.record(origin),
         }
     }
 
-    /// Of values, their batch is accounted for where it was read.
     pub(super) fn memory_bytes(&self) -> usize {
         match self {
+            Originals::None => 0,
             Originals::Records { bytes, ends } => bytes.len() + size_of_val(ends.as_slice()),
-            Originals::None | Originals::Values(_) => 0,
+            Originals::Values { memory_bytes, .. } => *memory_bytes,
         }
     }
 }

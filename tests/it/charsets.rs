@@ -307,3 +307,73 @@ async fn a_server_that_does_not_answer_does_not_keep_a_load_from_being_cancelled
     world.db.wait_until(&format!("SELECT count(*) = 0 {aside}")).await;
     world.load_csv("ours?encoding=SJIS", b"id,text\n1,\x82\xa0\n".as_slice()).await.committed(1);
 }
+
+#[tokio::test]
+async fn a_line_that_is_no_text_is_turned_away_by_itself() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int, text text)").await;
+    // What is no text; a character that is some, with a byte of ASCII in it where the encoding has such; what that is.
+    let cases: [(&str, &[u8], &[u8], &str); 6] = [
+        ("SJIS", b"\x81", b"\x95\x5c", "表"),
+        ("GB18030", b"\x81\x30\x81", b"\x81\x30\x8c\x30", "ă"),
+        ("EUC_JP", b"\xa4", b"\xc9\xbd", "表"),
+        ("WIN1252", b"\x81", b"\xe4", "ä"),
+        ("KOI8R", b"\0", b"\xd1", "я"),
+        ("LATIN1", b"\0", b"\xe4", "ä"),
+    ];
+    for (encoding, none, good, text) in cases {
+        world.db.sql("TRUNCATE t").await;
+        let mut body = b"id,text\n".to_vec();
+        let mut bad = Vec::new();
+        for id in 0..40_000 {
+            let (line, is_bad) = (id + 2, [0, 1, 777, 20_000, 39_999].contains(&id));
+            let field = if is_bad { [good, none].concat() } else { good.to_vec() };
+            body.extend_from_slice(&[format!("{id},\"").as_bytes(), &field, b"\"\n"].concat());
+            bad.extend(is_bad.then_some(line));
+        }
+        let answer = world.load_csv(&format!("t?on_error=skip&encoding={encoding}"), body.clone()).await;
+        let job = answer.committed(39_995);
+        assert_eq!(
+            world.db.rows(&format!("SELECT count(*) FROM t WHERE text = '{text}'")).await[0].get::<_, i64>(0),
+            39_995,
+            "{encoding}"
+        );
+        let url = world.url(job["rejects_url"].as_str().unwrap());
+        let report = world.http.get(url).send().await.unwrap().text().await.unwrap();
+        let refused = world.load_csv(&format!("t?encoding={encoding}"), body).await.problem(422, "bad-row").clone();
+        for (reject, line) in report.lines().zip(&bad) {
+            let reject: Value = serde_json::from_str(reject).unwrap();
+            let found = (&reject["line"], &reject["column"], &reject["sqlstate"]);
+            assert_eq!(found, (&Value::from(*line), &Value::from("text"), &refused["sqlstate"]), "{encoding}: {reject}");
+        }
+        assert_eq!(report.lines().count(), bad.len(), "{encoding}");
+        let first: Value = serde_json::from_str(report.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&first["reason"], &first["byte_offset"]),
+            (&refused["detail"], &refused["byte_offset"]),
+            "{encoding}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn records_of_many_lines_and_halves_of_characters_are_turned_away_too() {
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (id int, text text)").await;
+    let body = b"id,text\n1,a\n2,\"a\nb\x81\nc\"\n3,\x95\x5c\x81\n4,b\n\x815,c\n".to_vec();
+    let answer = world.load_csv("t?on_error=skip&encoding=SJIS", body.clone()).await;
+    let url = world.url(answer.committed(2)["rejects_url"].as_str().unwrap());
+    let records = world.http.get(url).header("Accept", "text/csv").send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(records, b"id,text\n2,\"a\nb\xff\nc\"\n3,\xff\xff\xff\n\xff\xff,c\n".as_slice());
+
+    let lines = ["{\"id\": 1, \"text\": \"ä\"}\r\n", "{\"id\": 2, \"text\": \"?\"}\r\n", "{\"id\": 3}\r\n"].concat();
+    let units = lines.encode_utf16().map(|unit| if unit == u16::from(b'?') { 0xD800 } else { unit });
+    let body: Vec<u8> = units.flat_map(u16::to_le_bytes).chain(*b"x").collect();
+    let answer = world.load("t?on_error=skip&encoding=UTF-16LE", "application/x-ndjson", body).await;
+    let job = answer.committed(2);
+    assert_eq!((&job["rows_received"], &job["rows_rejected"]), (&Value::from(4), &Value::from(2)));
+
+    let header = world.load_csv("t?on_error=skip&encoding=SJIS", b"id,text\x81\n1,a\n".to_vec()).await;
+    let detail = header.problem(422, "bad-row")["detail"].as_str().unwrap();
+    assert!(detail.contains("SJIS"), "{detail}");
+}

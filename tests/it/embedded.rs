@@ -108,3 +108,25 @@ async fn a_start_that_cannot_be() {
     let busy = refused(&["--listen", &address, "--database-url", &world.db.url]);
     assert!(busy.contains("cannot listen on"), "{busy}");
 }
+
+#[tokio::test]
+async fn a_bad_row_is_named_whatever_language_the_server_speaks() {
+    let dir = DataDir::new();
+    let mut command = Service::command();
+    command.arg("--data-dir").arg(dir.path()).env("LANGUAGE", "ja").env_remove("PGSLUICE_DATABASE_URL");
+    let mut service = Service::spawn(command).await;
+    psql(dir.path(), "ALTER DATABASE pgsluice SET lc_messages = 'C.UTF-8'");
+    psql(dir.path(), "CREATE TABLE t (a int CHECK (a <> 3), b point)");
+    for (body, line, column) in [("a,b\n1,\n3,\n", 3, None), ("a,b\n1,\n2,x\n", 3, Some("b"))] {
+        let answer = reqwest::Client::new()
+            .post(service.url("/v1/tables/t/loads?format=csv"))
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        let problem: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!((problem["line"].as_u64(), problem["column"].as_str()), (Some(line), column), "{problem:#}");
+    }
+    service.signal("TERM");
+    assert_eq!(service.ended().await, Some(0));
+}

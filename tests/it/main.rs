@@ -29,6 +29,7 @@ mod outcome;
 mod parquet;
 mod parquet_hostile;
 mod rejects;
+mod rejects_hostile;
 mod slow;
 mod support;
 mod tables;

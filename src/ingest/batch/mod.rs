@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use self::bind::{Append, Context, Render, bind, render};
-use self::values::{BatchValues, csv_header};
+use self::values::{Allocations, BatchValues, csv_header};
 use super::rows::{FIELDS_MAX, Halt, Rows, Target, resolve, shorten, shorten_list, target};
 use super::segment::{Form, Origin};
 use crate::encode::FieldError;
@@ -31,11 +31,21 @@ pub(super) struct Batches {
     row: u64,
     /// the literal that was written last
     literal: Vec<u8>,
+    /// what the columns go into
+    targets: Arc<[Target]>,
+    /// what the batch before keeps in memory, where rows are turned away
+    kept: Allocations,
 }
 
 impl Batches {
     pub(super) fn new(row_bytes_max: usize) -> Batches {
-        Batches { row_bytes_max, row: 0, literal: Vec::new() }
+        Batches {
+            row_bytes_max,
+            row: 0,
+            literal: Vec::new(),
+            targets: Arc::default(),
+            kept: Allocations::default(),
+        }
     }
 
     /// Fixes the load's columns by the body's schema.
@@ -43,16 +53,17 @@ impl Batches {
         check_schema(schema, self.context(rows), rows)?;
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         rows.begin(&names)?;
+        self.targets = rows.targets.as_slice().into();
         rows.set_header(&csv_header(&names));
         Ok(())
     }
 
     /// Writes all rows of a batch, which has the schema that was begun with.
     pub(super) fn encode(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), Halt> {
-        let targets = rows.targets.clone();
+        let targets = Arc::clone(&self.targets);
         let context = self.context(rows);
         let values = self.keep(batch, rows)?;
-        let columns = batch.columns().iter().zip(&targets);
+        let columns = batch.columns().iter().zip(&*targets);
         let columns: Vec<BoundColumn<'_>> = columns
             .map(|(array, target)| BoundColumn::new(array, target, context, rows))
             .collect::<Result<_, _>>()?;
@@ -67,18 +78,20 @@ impl Batches {
     }
 
     /// Keeps a batch of which rows may be turned away, here or by the server.
-    fn keep(&self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<Option<Arc<BatchValues>>, Halt> {
+    fn keep(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<Option<Arc<BatchValues>>, Halt> {
         if !rows.turns_away() {
             return Ok(None);
         }
         rows.flush()?;
         let values = Arc::new(BatchValues {
             batch: batch.clone(),
-            targets: rows.targets.clone(),
+            targets: Arc::clone(&self.targets),
             context: self.context(rows),
             first_row: self.row + 1,
         });
-        rows.set_values(Arc::clone(&values) as _);
+        // The batch before is there until then, so that no two allocations have one address.
+        let memory_bytes = self.kept.change_to(batch);
+        rows.set_values(Arc::clone(&values) as _, memory_bytes);
         Ok(Some(values))
     }
 

@@ -4,6 +4,7 @@
 //! A segment that the server refuses ends the load. Where bad rows are turned away (`on_error=skip`), each segment is under a savepoint and
 //! kept until the server has taken it; of one that is refused, the bad rows are found and the others are sent again (`sift`).
 
+mod context;
 mod pace;
 mod session;
 mod sift;

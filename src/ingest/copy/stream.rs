@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::SinkExt;
 use tokio_postgres::CopyInSink;
 
+use super::context::{Place, place};
 use crate::encode::{HEADER, TRAILER};
 use crate::engine::catalog::Table;
 use crate::error::{DatabaseError, LoadError, Position};
@@ -107,9 +108,12 @@ impl Stream {
         match self.end().await {
             Ok(rows) => Ok(rows),
             Err(mut error) => {
-                let place = error.context.as_deref().and_then(|context| copy_context(context, &table.name));
+                let columns = || table.columns.iter().map(|column| column.name.as_str());
+                let place = error.context.as_deref().and_then(|context| place(context, &table.name, columns()));
                 let Place { row, column, value } = place.unwrap_or_default();
-                error.position.column = column.or(error.position.column.take());
+                // The column that a trigger names may be one of another table.
+                let named = error.position.column.take().filter(|name| columns().any(|column| column == name));
+                error.position.column = column.or(named);
                 error.value = value;
                 Err(Refused { error, row: row.map(|row| row - 1), kept: self.kept })
             }
@@ -145,47 +149,4 @@ fn origin(kept: &[Chunk], mut row: u64) -> Option<Position> {
         row -= chunk.index.rows();
     }
     None
-}
-
-/// What an error's context says of a row, counted from 1.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Place {
-    row: Option<u64>,
-    column: Option<String>,
-    value: Option<String>,
-}
-
-/// Reads `COPY table, line 5, column name: "value"` out of an error's context. The words for *line* and *column* are in the server's
-/// language, so only their places count.
-fn copy_context(context: &str, table: &str) -> Option<Place> {
-    let rest = context
-        .lines()
-        .find_map(|line| line.strip_prefix("COPY ")?.strip_prefix(table)?.strip_prefix(", "))?;
-    let digits = rest.find(|c: char| c.is_ascii_digit())?;
-    let rest = &rest[digits..];
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let row: u64 = rest[..end].parse().ok().filter(|row| *row > 0)?;
-    let named = rest[end..].strip_prefix(", ").and_then(|rest| rest.split_once(' '));
-    let (column, value) = match named.map(|(_, name)| name.split_once(": \"").unwrap_or((name, ""))) {
-        Some((column, value)) => (Some(column.to_owned()), value.strip_suffix('"').map(str::to_owned)),
-        None => (None, None),
-    };
-    Some(Place { row: Some(row), column, value })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_context_names_row_and_column() {
-        let text = |text: &str| Some(text.to_owned());
-        let place = |context| copy_context(context, "t").map(|place| (place.row.unwrap(), place.column, place.value));
-        assert_eq!(place("COPY t, line 12"), Some((12, None, None)));
-        assert_eq!(place("COPY t, line 3, column a b: \"x\""), Some((3, text("a b"), text("x"))));
-        assert_eq!(place("COPY t, line 3, column a: \"\""), Some((3, text("a"), text(""))));
-        assert_eq!(place("COPY t, Zeile 7, Spalte v"), Some((7, text("v"), None)));
-        assert_eq!(place("PL/pgSQL function f() line 3 at RAISE\nCOPY t, line 2"), Some((2, None, None)));
-        assert_eq!(place("SQL statement \"SELECT 1\""), None);
-    }
 }

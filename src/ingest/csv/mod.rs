@@ -168,7 +168,7 @@ impl Records {
             return Ok(());
         }
         if self.header_pending {
-            check_record(record, rows)?;
+            check_record(record, rows).map_err(|halt| rows.explain(halt))?;
             self.header_pending = false;
             begin_with_header(&self.options, record, &mut self.scratch, rows)?;
             rows.set_header(record.bytes());

@@ -6,12 +6,13 @@
 //! nothing else need no conversion. LATIN1 and UTF-16 are simple enough to be done here.
 
 mod names;
+mod no_text;
 mod utf16;
 
 use std::time::Duration;
 
 pub use self::names::{ByteOrder, Charset, Encoding};
-use super::rows::Halt;
+use super::rows::{Halt, NoText};
 use crate::error::{DataError, Position, RowError};
 
 /// Less than this is not converted before the body's end: every conversion is a round trip to the server.
@@ -34,8 +35,17 @@ pub(super) trait Convert {
     fn waited(&self) -> Duration;
 }
 
-/// Where UTF-8 goes.
-pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Halt>;
+/// What comes out.
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    /// text in UTF-8
+    Text(&'a [u8]),
+    /// one line that is no text: what it goes on as, and why
+    NoText(&'a [u8], NoText),
+}
+
+/// Where that goes.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Piece<'_>) -> Result<(), Halt>;
 
 /// Turns a text body into UTF-8, line by line.
 pub(super) struct Transcoder {
@@ -48,6 +58,8 @@ pub(super) struct Transcoder {
     /// the first bytes are still to be looked at for a byte order mark
     mark_pending: bool,
     line_bytes_max: usize,
+    /// a line that is no text ends nothing
+    turns_away: bool,
     line_end: Option<u16>,
     /// of the first pending byte
     line: u64,
@@ -58,7 +70,7 @@ const NEWLINE: u16 = 0x0A;
 const RETURN: u16 = 0x0D;
 
 impl Transcoder {
-    pub(super) fn new(charset: Charset, line_bytes_max: usize, server: impl Convert + 'static) -> Transcoder {
+    pub(super) fn new(charset: Charset, line_bytes_max: usize, turns_away: bool, server: impl Convert + 'static) -> Transcoder {
         Transcoder {
             charset,
             server: Box::new(server),
@@ -66,6 +78,7 @@ impl Transcoder {
             searched: 0,
             mark_pending: matches!(charset, Charset::Utf16(_)),
             line_bytes_max,
+            turns_away,
             line_end: None,
             line: 1,
             byte_offset: 0,
@@ -119,20 +132,21 @@ impl Transcoder {
         found.map(|at| searched + (at + 1) * unit_bytes)
     }
 
-    /// Gives out lines, up to the first that cannot be converted.
+    /// Gives out lines: all of them, or up to the first that cannot be converted.
     fn convert_lines(&mut self, lines: &[u8], sink: Sink<'_>) -> Result<(), Halt> {
         if self.unit_bytes() == 1 && lines.is_ascii() && !has_nul(lines) {
-            sink(lines)?;
+            sink(Piece::Text(lines))?;
             self.pass(lines);
             return Ok(());
         }
         match self.convert(lines) {
             Ok(text) => {
-                sink(text.as_bytes())?;
+                sink(Piece::Text(text.as_bytes()))?;
                 self.pass(lines);
                 Ok(())
             }
             Err(Refusal::Halt(halt)) => Err(halt),
+            Err(Refusal::Bytes { sqlstate, reason }) if self.turns_away => self.sift(lines, sqlstate, reason, sink),
             Err(refusal) => self.find_bad_line(lines, refusal, sink),
         }
     }
@@ -150,6 +164,21 @@ impl Transcoder {
         }
     }
 
+    /// Gives out lines of which at least one is no text: those that are, as text.
+    #[cold]
+    fn sift(&mut self, lines: &[u8], sqlstate: &'static str, reason: String, sink: Sink<'_>) -> Result<(), Halt> {
+        let ends = self.line_ends(lines);
+        if let [_, _] = ends[..] {
+            let why = NoText { line: self.line, sqlstate, reason };
+            sink(Piece::NoText(&no_text::marked(lines, self.charset), why))?;
+            self.pass(lines);
+            return Ok(());
+        }
+        let (first, second) = lines.split_at(ends[ends.len() / 2]);
+        self.convert_lines(first, sink)?;
+        self.convert_lines(second, sink)
+    }
+
     /// Names the first line that is refused, by halving; what stands before it is given out, because it may hold an earlier error.
     #[cold]
     fn find_bad_line(&mut self, lines: &[u8], mut refusal: Refusal, sink: Sink<'_>) -> Result<(), Halt> {
@@ -164,7 +193,7 @@ impl Transcoder {
                 Err(refused) => (bad, refusal) = (middle, refused),
             }
         }
-        sink(text.as_bytes())?;
+        sink(Piece::Text(text.as_bytes()))?;
         self.pass(&lines[..ends[good]]);
         match refusal {
             Refusal::Halt(halt) => Err(halt),

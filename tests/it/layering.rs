@@ -14,9 +14,11 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
+    ("rustls", &["http/tls.rs", "engine/tls.rs"]),
+    ("tokio_postgres_rustls", &["engine/tls.rs"]),
     ("sfv", &["http/"]),
     (
         "tokio_postgres",

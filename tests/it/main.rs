@@ -11,6 +11,7 @@ mod charsets;
 mod clients;
 mod copy_equivalence;
 mod crash;
+mod database_tls;
 mod edge;
 mod embedded;
 mod encodings;

@@ -17,6 +17,8 @@ mod embedded;
 mod encodings;
 mod failover;
 mod hostile;
+mod http2;
+mod https;
 mod idempotency;
 mod integrity;
 mod jobs;

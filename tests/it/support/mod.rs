@@ -4,6 +4,7 @@ pub(crate) mod arrow;
 pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
+pub(crate) mod http2;
 mod proxy;
 mod raw;
 mod server;

@@ -13,10 +13,10 @@ use crate::support::http2::{Http2, Upload, reset};
 use crate::support::run;
 
 /// Larger than what the service takes in of a load that does not move: its queue and the stream's window.
-const STALLED_BYTES: usize = 8 << 20;
+const STALLED_BYTES: usize = 12 << 20;
 
 async fn secured() -> Secured {
-    let secured = Secured::with(&["--bulk-slots", "12"]).await;
+    let secured = Secured::with(&["--bulk-slots", "12", "--lock-timeout", "600", "--client-stall", "600"]).await;
     secured.db.sql("CREATE TABLE t (id int, name text); CREATE TABLE held (id int, name text)").await;
     secured
 }
@@ -33,10 +33,18 @@ fn rows(count: usize) -> Bytes {
 async fn stalled_load(connection: &Http2, secured: &Secured) -> Upload {
     let mut stalled = connection.load("held").await;
     stalled.push(rows(STALLED_BYTES / 100));
-    secured
-        .db
-        .wait_until("SELECT count(*) = 1 FROM pg_locks WHERE relation = 'held'::regclass AND NOT granted")
-        .await;
+    // It stalls for good when the service has taken in what it takes of a load that does not move, and the stream's window is full too.
+    let (mut received, mut unchanged) = (0, 0);
+    while received == 0 || unchanged < 10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let job = secured
+            .wait_for_job(connection, |job| job["table"] == "public.held" && job["state"] == "running")
+            .await;
+        let now = job["bytes_received"].as_u64().unwrap();
+        unchanged = if now == received { unchanged + 1 } else { 0 };
+        received = now;
+    }
+    assert!(received < STALLED_BYTES as u64 - (1 << 20), "{received} bytes were taken in: nothing stalls");
     stalled
 }
 
@@ -54,7 +62,8 @@ async fn a_stalled_upload_does_not_hold_up_its_neighbours() {
     // Each is larger than all that the windows of a connection usually hold.
     let body = rows(40_000);
     let neighbours = (0..9).map(|_| async { connection.load("t").await.finish(body.clone()).await });
-    for answer in join_all(neighbours).await {
+    let answers = tokio::time::timeout(Duration::from_secs(120), join_all(neighbours)).await;
+    for answer in answers.expect("the neighbours are held up") {
         answer.committed(40_000);
     }
     // Both are where they were.

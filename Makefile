@@ -5,7 +5,7 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench bench-rejects build docs fmt
+.PHONY: help quickstart test test-matrix check bench bench-rejects bench-http2 build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
+	@echo "make bench-http2  nine uploads on one HTTP/2 connection, beside a stalled one and without it"
 
 quickstart:
 	@scripts/quickstart.sh
@@ -49,6 +50,11 @@ bench-rejects: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/rejects.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
+
+bench-http2:
+	@scripts/install.sh server
+	cargo test --release --locked --test it measure_nine_uploads -- --ignored --nocapture
+	@scripts/wait-for-clusters.sh
 
 # What docs/ARROW.md says is asked of the code; a test holds the page to it.
 docs:

@@ -57,6 +57,15 @@ pub(crate) struct Serve {
     /// Listen beyond loopback although the service asks nobody who they are
     #[arg(long, env = "PGSLUICE_ALLOW_UNAUTHENTICATED")]
     allow_unauthenticated: bool,
+    /// PEM file with the certificate and those between it and its authority: serve HTTPS (and HTTP/2). Read again when it changes
+    #[arg(long, env = "PGSLUICE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, env = "PGSLUICE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// PEM file with authorities: only clients with a certificate that one of them has signed are let in
+    #[arg(long, env = "PGSLUICE_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Directory of the embedded PostgreSQL [default: /var/lib/pgsluice for root, else ~/.local/share/pgsluice]
     #[arg(long, env = "PGSLUICE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -172,10 +181,11 @@ fn positive() -> clap::builder::RangedI64ValueParser<u32> {
 impl Serve {
     /// What flags ask for and must not get.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated {
+        let knows_its_clients = self.tls_client_ca.is_some() || self.allow_unauthenticated;
+        if !self.listen.ip().is_loopback() && !knows_its_clients {
             return Err(format!(
-                "the service asks nobody who they are, so listening on {} would let everybody load; listen on 127.0.0.1, or pass \
-                 --allow-unauthenticated if something in front of the service keeps strangers away",
+                "the service asks nobody who they are, so listening on {} would let everybody load; listen on 127.0.0.1, ask for \
+                 client certificates (--tls-client-ca), or pass --allow-unauthenticated if something in front of the service keeps strangers away",
                 self.listen
             ));
         }
@@ -192,6 +202,14 @@ impl Serve {
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             ..config::Http::default()
         }
+    }
+
+    pub(crate) fn tls(&self) -> Option<config::Tls> {
+        Some(config::Tls {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            client_ca: self.tls_client_ca.clone(),
+        })
     }
 
     pub(crate) fn bulk(&self, url: String) -> config::Bulk {

@@ -14,6 +14,10 @@ pub struct Http {
     pub shutdown_grace: Duration,
     /// a request's headers must have arrived within this time
     pub header_timeout: Duration,
+    /// a TLS handshake must be done within this time
+    pub handshake_timeout: Duration,
+    /// what one HTTP/2 connection may have
+    pub http2: Http2,
     /// after an early answer: how long to go on reading what the client still sends
     pub linger_total: Duration,
     /// after an early answer: how long the client may be silent before it is given up
@@ -26,10 +30,53 @@ impl Default for Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             shutdown_grace: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            http2: Http2::default(),
             linger_total: Duration::from_secs(30),
             linger_idle: Duration::from_secs(5),
         }
     }
+}
+
+/// One HTTP/2 connection. What it may hold in memory is its streams times their window, and not much more.
+#[derive(Debug, Clone)]
+pub struct Http2 {
+    /// requests at a time
+    pub streams_max: u32,
+    /// what a client may send of a body that is not read, in bytes
+    pub stream_window_bytes: u32,
+    /// one frame, in bytes
+    pub frame_bytes_max: u32,
+    /// the headers of one request, in bytes
+    pub header_bytes_max: u32,
+    /// how often the client is asked whether it is there
+    pub ping_interval: Duration,
+    /// how long it may take to answer that
+    pub ping_timeout: Duration,
+}
+
+impl Default for Http2 {
+    fn default() -> Http2 {
+        Http2 {
+            streams_max: 64,
+            stream_window_bytes: 512 << 10,
+            frame_bytes_max: 64 << 10,
+            header_bytes_max: 64 << 10,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// HTTPS: PEM files, which are looked at again and again.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// the certificate, with those between it and its authority
+    pub certificate: PathBuf,
+    /// its private key
+    pub key: PathBuf,
+    /// the authorities one of which must have signed a client's certificate, if clients need any
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The bulk engine: few, long, exclusive connections, for COPY only.

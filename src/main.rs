@@ -67,13 +67,14 @@ fn named(which: &str, error: &DatabaseError) -> String {
 async fn run_serve(serve: Serve) -> Result<(), Failure> {
     serve.log.start()?;
     serve.check()?;
+    let tls = serve.tls().map(http::Tls::load).transpose()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.
     let shutdown = shutdown_on_signal()?;
     let cluster = match serve.databases.metadata() {
         Some(_) => None,
         None => Some(start_cluster(&serve)?),
     };
-    let served = serve_on(&serve, cluster.as_ref(), shutdown).await;
+    let served = serve_on(&serve, cluster.as_ref(), tls, shutdown).await;
     let stopped = cluster.map_or(Ok(()), Cluster::stop);
     served?;
     Ok(stopped?)
@@ -87,7 +88,7 @@ fn start_cluster(serve: &Serve) -> Result<Cluster, Failure> {
     Ok(cluster)
 }
 
-async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) -> Result<(), Failure> {
+async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tls>, shutdown: Shutdown) -> Result<(), Failure> {
     let embedded = cluster.map(Cluster::url);
     let metadata = serve.databases.metadata().or(embedded).ok_or("no database")?;
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
@@ -101,10 +102,11 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) 
     let listener = TcpListener::bind(serve.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", serve.listen))?;
     let address = listener.local_addr()?;
-    println!("listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{address}");
     let stop_housekeeping = CancellationToken::new();
     let housekeeping = tokio::spawn(housekeeper.run(stop_housekeeping.clone()));
-    http::serve(listener, Edge::new(conductor, serve.http(address)), shutdown).await;
+    http::serve(listener, Edge::new(conductor, serve.http(address)), tls, shutdown).await;
     stop_housekeeping.cancel();
     housekeeping.await?;
     Ok(())

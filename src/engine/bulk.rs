@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 use super::admission::{Admission, Capacity, Place};
-use super::{connection_config, unreachable};
+use super::{Tls, connection_config, unreachable};
 use crate::config;
 use crate::error::{DatabaseError, Shortage, SlotError};
 
@@ -28,6 +28,7 @@ pub struct Bulk(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
+    tls: Tls,
     settings: config::Bulk,
     door: Admission,
     idle: Mutex<Vec<Session>>,
@@ -98,9 +99,10 @@ impl Bulk {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(settings: config::Bulk) -> Result<Bulk, DatabaseError> {
-        let config = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
+        let (config, tls) = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
         Ok(Bulk(Arc::new(Inner {
             config,
+            tls,
             door: Admission::new(Capacity {
                 slots: settings.slots,
                 table_slots: settings.table_slots,
@@ -206,7 +208,7 @@ impl Bulk {
     }
 
     async fn open_unbounded(&self) -> Result<Session, DatabaseError> {
-        let (client, connection) = self.0.config.connect(NoTls).await?;
+        let (client, connection) = self.0.config.connect(self.0.tls.clone()).await?;
         let io = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "bulk connection ended");
@@ -354,13 +356,14 @@ impl Drop for Connection {
             return;
         };
         let purpose = std::mem::replace(&mut self.purpose, Purpose::Aside);
+        let tls = self.engine.0.tls.clone();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.io.abort();
             return;
         };
         runtime.spawn(async move {
             let cancel = session.client.cancel_token();
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(tls)).await;
             session.io.abort();
             drop(purpose);
         });

@@ -1,7 +1,7 @@
 //! Brings a database's `pgsluice` schema up to date: one instance at a time, under an advisory lock, on a connection of its own.
 
 use refinery::{Migration, Runner};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{connection_config, unreachable};
 use crate::error::DatabaseError;
@@ -38,8 +38,8 @@ pub const TARGET: Steps = Steps {
 /// # Errors
 /// The database cannot be reached, or a step fails; a failed step leaves nothing behind.
 pub async fn migrate(url: &str, steps: Steps) -> Result<(), DatabaseError> {
-    let config = connection_config(url, "pgsluice migrate", CONNECT_TIMEOUT)?;
-    let (mut client, connection) = config.connect(NoTls).await?;
+    let (config, tls) = connection_config(url, "pgsluice migrate", CONNECT_TIMEOUT)?;
+    let (mut client, connection) = config.connect(tls).await?;
     let io = tokio::spawn(connection);
     let result = migrate_locked(&mut client, steps).await;
     drop(client);

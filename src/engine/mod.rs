@@ -6,7 +6,9 @@ pub mod catalog;
 pub mod embedded;
 pub mod migrate;
 pub mod oltp;
+mod tls;
 mod types;
+mod url;
 
 use std::error::Error as _;
 use std::str::FromStr;
@@ -14,22 +16,32 @@ use std::time::Duration;
 
 use tokio_postgres::Config;
 
+pub use self::tls::Tls;
 use crate::error::{DatabaseError, Position};
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Reads a `postgresql://…` URL. TCP keepalives find a dead peer; a `tcp_user_timeout` is not set, because on Linux it also ends a
+/// Reads a `postgresql://…` URL: how to connect, and by what TLS. TCP keepalives find a dead peer; a `tcp_user_timeout` is not set, because on Linux it also ends a
 /// connection whose peer is alive and just does not read, which is what a PostgreSQL that is held up looks like.
 ///
 /// # Errors
-/// The URL is not one, without repeating it (it may hold a password).
-pub fn connection_config(url: &str, application_name: &str, connect_timeout: Duration) -> Result<Config, DatabaseError> {
+/// The URL is not one, without repeating it (it may hold a password), or a file that it names cannot be used.
+pub fn connection_config(url: &str, application_name: &str, connect_timeout: Duration) -> Result<(Config, Tls), DatabaseError> {
     if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
         return Err(unreachable("the database URL must begin with postgresql://"));
     }
-    let mut config = Config::from_str(url).map_err(|error| unreachable(format!("the database URL cannot be read: {}", causes(&error))))?;
+    let unreadable = |why: String| unreachable(format!("the database URL cannot be read: {why}"));
+    let (url, parameters) = url::split(url).map_err(unreadable)?;
+    let mut config = Config::from_str(&url).map_err(|error| unreadable(causes(&error)))?;
+    // A server that is named by its address alone shows a certificate for its address.
+    if config.get_hosts().is_empty() {
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(address.to_string());
+        }
+    }
+    let tls = Tls::new(parameters, &mut config).map_err(|error| unreachable(error.to_string()))?;
     if config.get_application_name().is_none() {
         config.application_name(application_name);
     }
@@ -39,13 +51,13 @@ pub fn connection_config(url: &str, application_name: &str, connect_timeout: Dur
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL)
         .keepalives_retries(KEEPALIVE_RETRIES);
-    Ok(config)
+    Ok((config, tls))
 }
 
 impl From<tokio_postgres::Error> for DatabaseError {
     fn from(error: tokio_postgres::Error) -> DatabaseError {
         let Some(server) = error.as_db_error() else {
-            return DatabaseError { message: causes(&error), ..DatabaseError::default() };
+            return DatabaseError { message: tls::with_advice(causes(&error)), ..DatabaseError::default() };
         };
         let notes: Vec<&str> = [server.detail(), server.hint()].into_iter().flatten().collect();
         DatabaseError {

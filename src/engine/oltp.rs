@@ -3,10 +3,10 @@
 //! Statements are sent unnamed (`query_typed`), so nothing outlives its query on a connection that a pooler may share.
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{NoTls, Row};
 
-use super::{connection_config, unreachable};
+use super::{Tls, connection_config, unreachable};
 use crate::config;
 use crate::error::DatabaseError;
 
@@ -17,6 +17,7 @@ pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 #[derive(Debug, Clone)]
 pub struct Oltp {
     pool: Pool,
+    tls: Tls,
     settings: config::Oltp,
 }
 
@@ -26,9 +27,9 @@ impl Oltp {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(settings: config::Oltp) -> Result<Oltp, DatabaseError> {
-        let config = connection_config(&settings.url, "pgsluice oltp", settings.pool_timeout)?;
+        let (config, tls) = connection_config(&settings.url, "pgsluice oltp", settings.pool_timeout)?;
         let recycling_method = if settings.pool_pre_ping { RecyclingMethod::Verified } else { RecyclingMethod::Fast };
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let manager = Manager::from_config(config, tls.clone(), ManagerConfig { recycling_method });
         let age_max = settings.pool_recycle;
         let timeout = Some(settings.pool_timeout);
         let pool = Pool::builder(manager)
@@ -45,7 +46,7 @@ impl Oltp {
             }))
             .build()
             .map_err(|error| unreachable(error.to_string()))?;
-        Ok(Oltp { pool, settings })
+        Ok(Oltp { pool, tls, settings })
     }
 
     /// Runs one statement and returns its rows.
@@ -61,7 +62,7 @@ impl Oltp {
         // Its answer may still come, so nobody else may get this connection; and the server need not go on.
         let cancel = client.cancel_token();
         drop(deadpool_postgres::Object::take(client));
-        let _ = tokio::time::timeout(within, cancel.cancel_query(NoTls)).await;
+        let _ = tokio::time::timeout(within, cancel.cancel_query(self.tls.clone())).await;
         let seconds = within.as_secs();
         Err(unreachable(format!("no answer to a query within {seconds} s")))
     }

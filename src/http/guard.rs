@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -15,17 +15,17 @@ use super::upload::Upload;
 
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let only_loopback = edge.settings.listen.ip().is_loopback();
-    match refuse(request.headers(), only_loopback) {
+    match refuse(request.uri(), request.headers(), only_loopback) {
         Some(problem) => {
             let (parts, body) = request.into_parts();
-            drop(Upload::new(body, &parts.headers, &edge.settings));
+            drop(Upload::new(body, parts.version, &parts.headers, &edge.settings));
             problem.into_response()
         }
         None => next.run(request).await,
     }
 }
 
-fn refuse(headers: &HeaderMap, only_loopback: bool) -> Option<Problem> {
+fn refuse(uri: &Uri, headers: &HeaderMap, only_loopback: bool) -> Option<Problem> {
     // Of several, none.
     let text = |name| {
         let mut values = headers.get_all(name).iter();
@@ -33,7 +33,13 @@ fn refuse(headers: &HeaderMap, only_loopback: bool) -> Option<Problem> {
         first.filter(|_| values.next().is_none())
     };
     let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "foreign-origin", "Not from here", detail);
-    let host = text(header::HOST);
+    // HTTP/2 names the host in the request's target (:authority), and so does HTTP/1.1 through a proxy. With a Host header beside that
+    // says something else, it is anybody's guess.
+    let host = match uri.authority() {
+        None => text(header::HOST),
+        Some(named) if !headers.contains_key(header::HOST) || text(header::HOST) == Some(named.as_str()) => Some(named.as_str()),
+        Some(_) => return Some(forbidden("the request names one host in its target and another in its Host header")),
+    };
     // A name that somebody points at 127.0.0.1 makes a browser believe that we are that somebody's.
     if only_loopback && !host.and_then(|host| host.parse().ok()).is_some_and(|host| is_loopback(&host)) {
         return Some(forbidden(
@@ -61,8 +67,12 @@ mod tests {
     use axum::http::HeaderName;
 
     fn refused(pairs: &[(HeaderName, &str)]) -> bool {
+        refused_at("/", pairs)
+    }
+
+    fn refused_at(target: &str, pairs: &[(HeaderName, &str)]) -> bool {
         let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        refuse(&headers.collect(), true).is_some()
+        refuse(&target.parse().unwrap(), &headers.collect(), true).is_some()
     }
 
     #[test]
@@ -78,5 +88,17 @@ mod tests {
         assert!(!refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:1")]));
         assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:2")]));
         assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "null")]));
+    }
+
+    #[test]
+    fn the_target_names_the_host_too() {
+        use header::{HOST, ORIGIN};
+        let target = "https://localhost:1/v1/jobs";
+        assert!(!refused_at(target, &[]));
+        assert!(!refused_at(target, &[(HOST, "localhost:1"), (ORIGIN, "https://localhost:1")]));
+        assert!(refused_at(target, &[(HOST, "localhost:2")]));
+        assert!(refused_at(target, &[(ORIGIN, "https://evil.example")]));
+        assert!(refused_at("https://evil.example/", &[]));
+        assert!(refused_at("https://evil.example/", &[(HOST, "localhost:1")]));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
@@ -26,10 +26,11 @@ pub(super) async fn create(
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     Extension(peer): Extension<Peer>,
+    version: Version,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let upload = Upload::new(body, &headers, &edge.settings);
+    let upload = Upload::new(body, version, &headers, &edge.settings);
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
     let request = load_request(table, query.as_deref(), &headers, edge.conductor.limits())?;
     if edge.is_draining() {

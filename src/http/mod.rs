@@ -1,5 +1,6 @@
 //! EDGE: HTTP in, HTTP out. The only place that knows status codes.
 
+mod connection;
 mod fields;
 mod guard;
 mod health;
@@ -12,7 +13,9 @@ mod problem;
 mod rejects;
 mod serve;
 mod tables;
+mod tls;
 mod upload;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -28,6 +31,7 @@ use tower::ServiceBuilder;
 pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
 pub use self::serve::{Shutdown, serve};
+pub use self::tls::{Tls, TlsError};
 use crate::config;
 use crate::jobs::Conductor;
 

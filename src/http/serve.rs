@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::peer::Line;
+use super::connection::Connections;
+use super::tls::Tls;
 use super::{Edge, router};
 
 /// After a failed accept (no file descriptors left, say), so that the loop does not spin.
@@ -31,11 +29,11 @@ pub struct Shutdown {
 
 /// Serves until `shutdown`; then takes no new loads, gives those that run their grace period, and only then closes the door: whoever
 /// asks after a job meanwhile is answered.
-pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
-    let router = router(Arc::clone(&edge));
-    let connections = GracefulShutdown::new();
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(edge.settings.header_timeout);
+pub async fn serve(listener: TcpListener, edge: Arc<Edge>, tls: Option<Tls>, shutdown: Shutdown) {
+    let tls = tls.map(Arc::new);
+    let _reload = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.reload())));
+    let connections = Arc::new(Connections::new(router(Arc::clone(&edge)), &edge.settings, tls));
+    let open = GracefulShutdown::new();
     let mut drained = std::pin::pin!(drain(&edge, shutdown));
     loop {
         let accepted = tokio::select! {
@@ -50,30 +48,11 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Shutdown) {
                 continue;
             }
         };
-        let line = prepare(stream);
-        let peer = line.peer();
-        let service = router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            request
-        });
-        let connection = builder.serve_connection(TokioIo::new(line), TowerToHyperService::new(service));
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+        let (connections, watcher) = (Arc::clone(&connections), open.watcher());
+        tokio::spawn(async move { connections.serve(stream, watcher).await });
     }
     drop(listener);
-    let _ = tokio::time::timeout(CLOSE_TIME, connections.shutdown()).await;
-}
-
-fn prepare(stream: TcpStream) -> Line {
-    // Answers are small and awaited.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    Line::new(stream)
+    let _ = tokio::time::timeout(CLOSE_TIME, open.shutdown()).await;
 }
 
 async fn drain(edge: &Edge, shutdown: Shutdown) {

@@ -3,13 +3,16 @@
 //! When a load is refused early, the client may still be sending. Closing the connection then would reset it, and the reset can destroy
 //! the answer on its way. So whatever is left of the body when this is dropped is read and thrown away for a bounded time (nginx calls
 //! it lingering close), while the answer goes out.
+//!
+//! Over HTTP/2 there is no need: the stream alone is reset, after the answer and with NO_ERROR (RFC 9113, section 8.1), and until then the
+//! client sends no more than the stream's window.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Version, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
@@ -25,19 +28,25 @@ pub(super) struct Upload {
     body: Option<BodyDataStream>,
     /// the client sends nothing until it is asked to, and asking is what the first poll does
     waits_to_be_asked: bool,
-    linger_total: Duration,
-    linger_idle: Duration,
+    linger: Option<Linger>,
+}
+
+/// How long to go on reading: in all, and when nothing comes.
+#[derive(Debug, Clone, Copy)]
+struct Linger {
+    total: Duration,
+    idle: Duration,
 }
 
 impl Upload {
-    pub(super) fn new(body: Body, headers: &HeaderMap, settings: &config::Http) -> Upload {
+    pub(super) fn new(body: Body, version: Version, headers: &HeaderMap, settings: &config::Http) -> Upload {
+        let linger = Linger { total: settings.linger_total, idle: settings.linger_idle };
         Upload {
             body: Some(body.into_data_stream()),
             waits_to_be_asked: headers
                 .get(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
-            linger_total: settings.linger_total,
-            linger_idle: settings.linger_idle,
+            linger: (version < Version::HTTP_2).then_some(linger),
         }
     }
 }
@@ -46,8 +55,7 @@ impl Upload {
     /// Reads what still comes for as long as a load of it might have taken. Many clients read no answer before they have sent everything,
     /// and one that is good news must not be lost on them.
     pub(super) fn linger_to_its_end(&mut self, limits: &config::Limits) {
-        self.linger_total = limits.load_timeout;
-        self.linger_idle = limits.client_stall;
+        self.linger = Some(Linger { total: limits.load_timeout, idle: limits.client_stall });
     }
 }
 
@@ -72,22 +80,24 @@ impl Stream for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else {
+        let (Some(body), Some(linger)) = (self.body.take(), self.linger) else {
             return;
         };
-        let (asks, total, idle) = (self.waits_to_be_asked, self.linger_total, self.linger_idle);
+        let asks = self.waits_to_be_asked;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if asks {
                     tokio::time::sleep(HEAD_TIME).await;
                 }
-                linger(body, total, idle).await;
+                linger.read(body).await;
             });
         }
     }
 }
 
-async fn linger(mut body: BodyDataStream, total: Duration, idle: Duration) {
-    let read = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(idle, body.next()).await {} };
-    let _ = tokio::time::timeout(total, read).await;
+impl Linger {
+    async fn read(self, mut body: BodyDataStream) {
+        let read = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(self.idle, body.next()).await {} };
+        let _ = tokio::time::timeout(self.total, read).await;
+    }
 }

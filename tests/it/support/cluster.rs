@@ -31,12 +31,22 @@ struct Shared {
 fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let dir = std::env::temp_dir().join(format!("pgsluice-test-{}", std::process::id()));
+        let dir = run_dir_path();
         let guard = start_guard(&dir);
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let cluster = Cluster::start(&Embedded { data_dir: dir, run_as: None, search_path }).unwrap();
         Shared { cluster, guard: Mutex::new(guard) }
     })
+}
+
+fn run_dir_path() -> PathBuf {
+    std::env::temp_dir().join(format!("pgsluice-test-{}", std::process::id()))
+}
+
+/// The directory of this run of the tests, which goes with it.
+pub(super) fn run_dir() -> PathBuf {
+    shared();
+    run_dir_path()
 }
 
 pub(super) fn start_guard(dir: &std::path::Path) -> Child {

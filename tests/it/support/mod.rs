@@ -1,12 +1,15 @@
 //! What every test stands on: one throw-away PostgreSQL cluster per run, a database and a service per test.
 
 pub(crate) mod arrow;
+pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
+pub(crate) mod http2;
 mod proxy;
 mod raw;
 mod server;
 mod service;
+mod tls_server;
 mod trickle;
 
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
 pub(crate) use self::server::Server;
 pub(crate) use self::service::{Service, signal};
+pub(crate) use self::tls_server::TlsServer;
 pub(crate) use self::trickle::Trickle;
 
 /// A database of its own with a service on it.
@@ -58,6 +62,11 @@ impl World {
         let flags = [&["--bulk-database-url", &target], flags].concat();
         let service = Service::start(&db.url, &flags).await;
         (World { db, service, http: patient_client() }, proxy)
+    }
+
+    /// Of a database and a service that are there already.
+    pub(crate) fn of(db: Database, service: Service) -> World {
+        World { db, service, http: patient_client() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

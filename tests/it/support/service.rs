@@ -46,7 +46,7 @@ impl Service {
 
     /// `127.0.0.1:port`
     pub(crate) fn address(&self) -> &str {
-        self.address.trim_start_matches("http://")
+        self.address.split_once("://").unwrap().1
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -39,11 +39,7 @@ pub(super) async fn create(
     // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
     let client = Presence::default();
     let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()));
-    let outcome = load.await.map_err(|panic| {
-        tracing::error!(%panic, "a load panicked");
-        let title = "A defect of pgsluice";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", title, panic.to_string())
-    })?;
+    let outcome = load.await.map_err(|panic| Problem::defect(format!("a load panicked: {panic}")))?;
     client.answered();
     let job = outcome?;
     let location = format!("/v1/jobs/{}", job.id);

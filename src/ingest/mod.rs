@@ -71,6 +71,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every name that a format has.
+    pub const NAMES: [&'static str; 6] = ["text", "csv", "ndjson", "arrow-stream", "arrow-file", "parquet"];
+
     /// The format's name in the jobs' metadata.
     pub fn name(&self) -> &'static str {
         match self {

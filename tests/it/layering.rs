@@ -4,20 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer and those that it may name by `crate::…`.
-const LAYERS: [(&str, &[&str]); 6] = [
-    ("http", &["http", "jobs", "ingest", "engine", "config", "error"]),
-    ("jobs", &["jobs", "ingest", "engine", "config", "error"]),
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("http", &["http", "jobs", "ingest", "engine", "config", "error", "telemetry"]),
+    ("jobs", &["jobs", "ingest", "engine", "config", "error", "telemetry"]),
     ("ingest", &["ingest", "encode", "engine", "config", "error"]),
-    ("engine", &["engine", "encode", "config", "error"]),
+    ("engine", &["engine", "encode", "config", "error", "telemetry"]),
     ("encode", &["encode"]),
     ("config", &[]),
+    ("telemetry", &[]),
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("sfv", &["http/"]),
+    ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",
         &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs"],

@@ -245,7 +245,9 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
     // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
+    let span = tracing::Span::current();
     let thread = tokio::task::spawn_blocking(move || {
+        let _request = span.entered();
         let transcoder = match encoding {
             Encoding::Utf8 => None,
             Encoding::Foreign(charset) => {

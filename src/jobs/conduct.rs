@@ -137,6 +137,13 @@ pub struct Accepted {
     entry: Entry,
 }
 
+impl Accepted {
+    /// The job that the load was given.
+    pub fn job_id(&self) -> Uuid {
+        self.job.id
+    }
+}
+
 /// What came of the attempt to accept a load.
 #[derive(Debug)]
 pub(super) enum Attempt {

@@ -3,6 +3,9 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
+
+use super::json::Flat;
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let logger = logger.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logger.init(),
-        LogFormat::Json => logger.json().init(),
+        LogFormat::Json => logger.fmt_fields(JsonFields::new()).event_format(Flat).init(),
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the service says about itself: logs, and the parts of `/metrics` that have nothing to do with loads.
 
 pub mod exposition;
+mod json;
 mod latency;
 mod logs;
 pub mod process;

@@ -22,6 +22,7 @@ mod jobs;
 mod layering;
 mod link;
 mod loads;
+mod logs;
 mod metrics;
 mod ndjson;
 mod ndjson_equivalence;

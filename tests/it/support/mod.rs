@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(crate) use self::cluster::{Database, server_pids};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
-pub(crate) use self::scrape::Scrape;
+pub(crate) use self::scrape::{Family, Scrape};
 pub(crate) use self::server::Server;
 pub(crate) use self::service::{Service, signal};
 pub(crate) use self::trickle::Trickle;

@@ -12,7 +12,7 @@ help:
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
-	@echo "make docs         the table in docs/ARROW.md, from the code"
+	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
 
@@ -24,7 +24,7 @@ build:
 
 test: target/test-venv/.ready
 	@scripts/install.sh server postgis curl
-	cargo test --locked --lib --test it -- --skip copy_equivalence
+	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
 	@scripts/wait-for-clusters.sh
@@ -50,9 +50,9 @@ bench-rejects: target/bench-venv/.ready
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/rejects.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
 
-# What docs/ARROW.md says is asked of the code; a test holds the page to it.
+# What docs/ARROW.md and docs/CONFIGURATION.md say is asked of the code; tests hold the pages to it.
 docs:
-	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib the_page_says_what_the_code_does
+	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib --bins the_page_says_what_the_code_does
 
 fmt:
 	cargo fmt

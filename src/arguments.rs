@@ -13,6 +13,9 @@ use pgsluice::{config, telemetry};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// TOML file with settings, for those that neither a flag nor the environment says
+    #[arg(long, global = true, env = "PGSLUICE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +24,8 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Bring the databases' pgsluice schema up to date
     Migrate(Databases),
+    /// Print what holds, and where each setting is from; secrets are masked
+    Config(Box<Serve>),
     /// Print the OpenAPI document
     Openapi,
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod cancel;
 mod charsets;
 mod clients;
+mod configuration;
 mod copy_equivalence;
 mod crash;
 mod edge;

@@ -5,13 +5,14 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench bench-rejects build docs fmt
+.PHONY: help quickstart test test-matrix check check-deploy bench bench-rejects build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
+	@echo "make check-deploy the unit and the alert rules in deploy/, by systemd and promtool"
 	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
@@ -53,6 +54,13 @@ bench-rejects: target/bench-venv/.ready
 # What docs/ARROW.md and docs/CONFIGURATION.md say is asked of the code; tests hold the pages to it.
 docs:
 	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib --bins the_page_says_what_the_code_does
+
+# With promtool (Debian: prometheus) and systemd-analyze, which tests do without. The unit's program need not be installed for it.
+check-deploy:
+	promtool check rules deploy/prometheus-alerts.yml
+	mkdir -p target/check-deploy
+	sed 's|^ExecStart=/usr/local/bin/pgsluice|ExecStart=/bin/true|' deploy/pgsluice.service >target/check-deploy/pgsluice.service
+	systemd-analyze verify target/check-deploy/pgsluice.service
 
 fmt:
 	cargo fmt

@@ -12,6 +12,7 @@ mod clients;
 mod configuration;
 mod copy_equivalence;
 mod crash;
+mod deploy;
 mod edge;
 mod embedded;
 mod encodings;

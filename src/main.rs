@@ -78,7 +78,7 @@ fn named(which: &str, error: &DatabaseError) -> String {
 
 /// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
 async fn run_serve(serve: Serve) -> Result<(), Failure> {
-    serve.log.start()?;
+    let _telemetry = serve.log.start()?;
     serve.check()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.
     let shutdown = shutdown_on_signal()?;

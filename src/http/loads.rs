@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
-use tracing::Instrument;
+use tracing::{Instrument, info_span};
 
 use super::Edge;
 use super::observe::note_job;
@@ -53,10 +53,10 @@ pub(super) async fn create(
 }
 
 async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
-    match edge.conductor.admit(request, &peer, stopper).await? {
+    match edge.conductor.admit(request, &peer, stopper).instrument(info_span!("admit")).await? {
         Admission::Accepted(accepted) => {
             note_job(accepted.job_id());
-            edge.conductor.run(*accepted, upload, &Documents).await
+            edge.conductor.run(*accepted, upload, &Documents).instrument(info_span!("load")).await
         }
         Admission::Replayed(job) => {
             note_job(job.id);

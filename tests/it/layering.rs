@@ -15,10 +15,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("sfv", &["http/"]),
+    ("opentelemetry", &["telemetry/otlp.rs"]),
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",

@@ -196,7 +196,9 @@ pub async fn run(
         sealed = sealed => sealed?,
     };
     let committing_since = Instant::now();
-    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).instrument(info_span!("commit")).await;
+    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout)
+        .instrument(info_span!("commit"))
+        .await;
     load.meter.commit.add_since(committing_since);
     outcome
 }

@@ -84,8 +84,16 @@ impl Page<'_> {
         self.gauges("bulk_slots", "Loads that may run at a time", [(vec![], slots)])?;
         self.gauges("bulk_slots_in_use", "Slots that are taken", [(vec![], in_use)])?;
         self.gauges("bulk_waiting", "Loads that wait for a place", [(vec![], waiting)])?;
-        self.gauges("bulk_memory_budget_bytes", "Memory that all loads together may come to need", [(vec![], memory_bytes)])?;
-        self.gauges("bulk_memory_reserved_bytes", "What those that run may come to need of it", [(vec![], memory_bytes_in_use)])
+        self.gauges(
+            "bulk_memory_budget_bytes",
+            "Memory that all loads together may come to need",
+            [(vec![], memory_bytes)],
+        )?;
+        self.gauges(
+            "bulk_memory_reserved_bytes",
+            "What those that run may come to need of it",
+            [(vec![], memory_bytes_in_use)],
+        )
     }
 
     fn oltp(&mut self, occupancy: oltp::Occupancy) -> Result<(), fmt::Error> {

@@ -5,14 +5,15 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench bench-rejects bench-http2 build docs fmt
+.PHONY: help quickstart test test-matrix check check-deploy bench bench-rejects bench-http2 build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
-	@echo "make docs         the table in docs/ARROW.md, from the code"
+	@echo "make check-deploy the unit and the alert rules in deploy/, by systemd and promtool"
+	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
 	@echo "make bench-http2  nine uploads on one HTTP/2 connection, beside a stalled one and without it"
@@ -25,9 +26,10 @@ build:
 
 test: target/test-venv/.ready
 	@scripts/install.sh server postgis curl
-	cargo test --locked --lib --test it -- --skip copy_equivalence
+	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
+	cargo test --locked --features otlp --test it otlp::
 	@scripts/wait-for-clusters.sh
 
 SERVERS ?= 14 16 17 18
@@ -38,6 +40,7 @@ test-matrix:
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 
@@ -56,9 +59,16 @@ bench-http2:
 	cargo test --release --locked --test it measure_nine_uploads -- --ignored --nocapture
 	@scripts/wait-for-clusters.sh
 
-# What docs/ARROW.md says is asked of the code; a test holds the page to it.
+# What docs/ARROW.md and docs/CONFIGURATION.md say is asked of the code; tests hold the pages to it.
 docs:
-	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib the_page_says_what_the_code_does
+	PGSLUICE_WRITE_DOCS=1 cargo test --locked --lib --bins the_page_says_what_the_code_does
+
+# With promtool (Debian: prometheus) and systemd-analyze, which tests do without. The unit's program need not be installed for it.
+check-deploy:
+	promtool check rules deploy/prometheus-alerts.yml
+	mkdir -p target/check-deploy
+	sed 's|^ExecStart=/usr/local/bin/pgsluice|ExecStart=/bin/true|' deploy/pgsluice.service >target/check-deploy/pgsluice.service
+	systemd-analyze verify target/check-deploy/pgsluice.service
 
 fmt:
 	cargo fmt

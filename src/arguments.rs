@@ -13,6 +13,9 @@ use pgsluice::{config, telemetry};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// TOML file with settings, for those that neither a flag nor the environment says
+    #[arg(long, global = true, env = "PGSLUICE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +24,8 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Bring the databases' pgsluice schema up to date
     Migrate(Databases),
+    /// Print what holds, and where each setting is from; secrets are masked
+    Config(Box<Serve>),
     /// Print the OpenAPI document
     Openapi,
 }
@@ -296,12 +301,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts logging, to standard error.
-    pub(crate) fn start(&self) -> Result<(), String> {
+    /// Starts logging, to standard error; and sending traces, where OpenTelemetry's own variables say where to.
+    pub(crate) fn start(&self) -> Result<telemetry::Telemetry, String> {
         let format = match self.format {
             LogFormat::Text => telemetry::LogFormat::Text,
             LogFormat::Json => telemetry::LogFormat::Json,
         };
-        telemetry::start_logging(&self.filter, format)
+        let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let endpoint = given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| given("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        let name = given("OTEL_SERVICE_NAME").unwrap_or_else(|| "pgsluice".to_owned());
+        telemetry::start(&self.filter, format, endpoint.map(|_| name).as_deref())
     }
 }

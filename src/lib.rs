@@ -6,7 +6,7 @@
 //!           edge     control  data       pure
 //!                    plane    plane  ──► engine ──► PostgreSQL
 //!                                        bulk │ oltp
-//!                             config, error: known to all, knowing nobody
+//!                  config, error, telemetry: known to all, knowing nobody
 //! ```
 //!
 //! An arrow means "may import"; `tests/it/layering.rs` reads the sources and holds it. The whole pipeline stands on one screen in

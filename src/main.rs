@@ -1,11 +1,11 @@
 //! Arguments and environment into a running service. Nothing else reads the environment.
 
 mod arguments;
+mod settings;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,16 +19,29 @@ use pgsluice::error::DatabaseError;
 use pgsluice::http::{self, Documents, Edge, Shutdown};
 use pgsluice::jobs::{Conductor, Housekeeper};
 
-use crate::arguments::{Arguments, Command, Databases, Serve};
+use crate::arguments::{Command, Databases, Serve};
+use crate::settings::{Refusal, Settings};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let settings = match Settings::read(std::env::args_os().collect()) {
+        Ok(settings) => settings,
+        Err(Refusal::Usage(error)) => error.exit(),
+        Err(Refusal::File(reason)) => {
+            eprintln!("pgsluice: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let shown = settings.show();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.map_err(Failure::from).and_then(|runtime| match arguments.command {
+    let result = runtime.map_err(Failure::from).and_then(|runtime| match settings.arguments.command {
         Command::Serve(serve) => runtime.block_on(run_serve(*serve)),
         Command::Migrate(databases) => runtime.block_on(run_migrate(databases)),
+        Command::Config(_) => {
+            print!("{shown}");
+            Ok(())
+        }
         Command::Openapi => {
             print!("{}", http::OPENAPI);
             Ok(())
@@ -65,7 +78,7 @@ fn named(which: &str, error: &DatabaseError) -> String {
 
 /// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
 async fn run_serve(serve: Serve) -> Result<(), Failure> {
-    serve.log.start()?;
+    let _telemetry = serve.log.start()?;
     serve.check()?;
     let tls = serve.tls().map(http::Tls::load).transpose()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.

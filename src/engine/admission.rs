@@ -38,6 +38,21 @@ pub struct Admission {
     room: Arc<Mutex<Room>>,
 }
 
+/// How full it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy {
+    /// loads that may run
+    pub slots: usize,
+    /// loads that do
+    pub in_use: usize,
+    /// loads in the waiting room
+    pub waiting: usize,
+    /// memory for all loads together, in bytes
+    pub memory_bytes: u64,
+    /// what those that run may come to need of it
+    pub memory_bytes_in_use: u64,
+}
+
 /// A load in the waiting room or, once [`Admission::enter`] has returned it, at work. Whatever way it ends, dropping it gives everything
 /// back.
 #[derive(Debug)]
@@ -79,6 +94,18 @@ impl Admission {
     /// Nobody is there yet.
     pub fn new(capacity: Capacity) -> Admission {
         Admission { capacity: Arc::new(capacity), room: Arc::default() }
+    }
+
+    /// How full it is now.
+    pub fn occupancy(&self) -> Occupancy {
+        let room = self.lock();
+        Occupancy {
+            slots: self.capacity.slots,
+            in_use: room.loads,
+            waiting: room.waiting.len(),
+            memory_bytes: self.capacity.memory_bytes,
+            memory_bytes_in_use: room.memory_bytes,
+        }
     }
 
     /// Waits a short while for a place for a load into this table, as it is called in the request, that may come to need so much memory.

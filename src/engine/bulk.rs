@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
-use super::admission::{Admission, Capacity, Place};
+use super::admission::{Admission, Capacity, Occupancy, Place};
 use super::{Tls, connection_config, unreachable};
 use crate::config;
 use crate::error::{DatabaseError, Shortage, SlotError};
@@ -129,6 +129,11 @@ impl Bulk {
         let within = self.answer_timeout();
         let answer = tokio::time::timeout(within, question).await;
         answer.unwrap_or_else(|_| Err(unreachable(format!("PostgreSQL did not answer within {} s", within.as_secs()))))
+    }
+
+    /// How full it is now.
+    pub fn occupancy(&self) -> Occupancy {
+        self.0.door.occupancy()
     }
 
     /// How many loads may run into one table at a time.

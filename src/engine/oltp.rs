@@ -2,6 +2,8 @@
 //!
 //! Statements are sent unnamed (`query_typed`), so nothing outlives its query on a connection that a pooler may share.
 
+use std::time::Instant;
+
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -9,6 +11,10 @@ use tokio_postgres::types::{ToSql, Type};
 use super::{Tls, connection_config, unreachable};
 use crate::config;
 use crate::error::DatabaseError;
+use crate::telemetry::Latency;
+
+const ANSWERED: (&str, &str) = ("outcome", "ok");
+const FAILED: (&str, &str) = ("outcome", "error");
 
 /// A parameter of a query with its type, which spares the server a round trip to tell us.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -19,6 +25,20 @@ pub struct Oltp {
     pool: Pool,
     tls: Tls,
     settings: config::Oltp,
+    latency: Latency,
+}
+
+/// The pool as of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy {
+    /// connections that there may be
+    pub size_max: usize,
+    /// connections in use
+    pub in_use: usize,
+    /// connections that wait for a query
+    pub idle: usize,
+    /// queries that wait for a connection
+    pub waiting: usize,
 }
 
 impl Oltp {
@@ -46,7 +66,27 @@ impl Oltp {
             }))
             .build()
             .map_err(|error| unreachable(error.to_string()))?;
-        Ok(Oltp { pool, tls, settings })
+        let latency = Latency::default();
+        for outcome in [ANSWERED, FAILED] {
+            latency.prepare(&[outcome]);
+        }
+        Ok(Oltp { pool, tls, settings, latency })
+    }
+
+    /// The pool as of now.
+    pub fn occupancy(&self) -> Occupancy {
+        let status = self.pool.status();
+        Occupancy {
+            size_max: status.max_size,
+            in_use: status.size.saturating_sub(status.available),
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    /// How long queries take, the wait for a connection included.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Runs one statement and returns its rows.
@@ -54,6 +94,13 @@ impl Oltp {
     /// # Errors
     /// The database refused it, could not be reached, or did not answer in time.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
+        let asking_since = Instant::now();
+        let answer = self.ask(sql, params).await;
+        self.latency.observe(&[if answer.is_ok() { ANSWERED } else { FAILED }], asking_since.elapsed());
+        answer
+    }
+
+    async fn ask(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
         let client = self.pool.get().await.map_err(pool_error)?;
         let within = self.settings.command_timeout;
         if let Ok(rows) = tokio::time::timeout(within, client.query_typed(sql, params)).await {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Edge;
 use super::fields;
+use super::observe::note_job;
 use super::options::{Query, invalid};
 use super::problem::{Problem, metadata};
 use crate::jobs::{Filter, Job, State as JobState};
@@ -83,7 +84,9 @@ pub(super) async fn cancel(State(edge): State<Arc<Edge>>, path: Result<Path<Stri
 
 fn job_id(path: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     let Path(text) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    text.parse().map_err(|_| no_such_job(&text))
+    let id = text.parse().map_err(|_| no_such_job(&text))?;
+    note_job(id);
+    Ok(id)
 }
 
 fn no_such_job(id: &str) -> Problem {

@@ -9,7 +9,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
+use tracing::{Instrument, info_span};
+
 use super::Edge;
+use super::observe::note_job;
 use super::options::load_request;
 use super::peer::Peer;
 use super::problem::{Documents, Problem};
@@ -39,12 +42,8 @@ pub(super) async fn create(
     }
     // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
     let client = Presence::default();
-    let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()));
-    let outcome = load.await.map_err(|panic| {
-        tracing::error!(%panic, "a load panicked");
-        let title = "A defect of pgsluice";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", title, panic.to_string())
-    })?;
+    let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()).in_current_span());
+    let outcome = load.await.map_err(|panic| Problem::defect(format!("a load panicked: {panic}")))?;
     client.answered();
     let job = outcome?;
     let location = format!("/v1/jobs/{}", job.id);
@@ -55,9 +54,13 @@ pub(super) async fn create(
 }
 
 async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
-    match edge.conductor.admit(request, &peer, stopper).await? {
-        Admission::Accepted(accepted) => edge.conductor.run(*accepted, upload, &Documents).await,
+    match edge.conductor.admit(request, &peer, stopper).instrument(info_span!("admit")).await? {
+        Admission::Accepted(accepted) => {
+            note_job(accepted.job_id());
+            edge.conductor.run(*accepted, upload, &Documents).instrument(info_span!("load")).await
+        }
         Admission::Replayed(job) => {
+            note_job(job.id);
             upload.linger_to_its_end(edge.conductor.limits());
             Ok(*job)
         }

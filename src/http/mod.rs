@@ -6,6 +6,8 @@ mod guard;
 mod health;
 mod jobs;
 mod loads;
+mod metrics;
+mod observe;
 mod openapi;
 mod options;
 mod peer;
@@ -28,6 +30,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use tower::ServiceBuilder;
 
+use self::metrics::Metrics;
 pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
 pub use self::serve::{Shutdown, serve};
@@ -41,12 +44,14 @@ pub struct Edge {
     conductor: Conductor,
     settings: config::Http,
     draining: AtomicBool,
+    metrics: Metrics,
 }
 
 impl Edge {
     /// An edge in front of this conductor.
     pub fn new(conductor: Conductor, settings: config::Http) -> Arc<Edge> {
-        Arc::new(Edge { conductor, settings, draining: AtomicBool::new(false) })
+        let metrics = Metrics::new(&conductor);
+        Arc::new(Edge { conductor, settings, draining: AtomicBool::new(false), metrics })
     }
 
     fn is_draining(&self) -> bool {
@@ -76,6 +81,7 @@ pub fn routes() -> Vec<Route> {
         route("/v1/jobs/{id}/cancel", &["post"], post(jobs::cancel)),
         route("/healthz", &["get"], get(health::healthz)),
         route("/readyz", &["get"], get(health::readyz)),
+        route("/metrics", &["get"], get(metrics::show)),
         route("/openapi.yaml", &["get"], get(openapi::show)),
     ]
 }
@@ -97,6 +103,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(
             ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(Arc::clone(&edge), observe::observe))
                 .map_response(never_cached)
                 .layer(middleware::from_fn_with_state(Arc::clone(&edge), guard::check)),
         )

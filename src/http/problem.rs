@@ -94,6 +94,12 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after()))
     }
 
+    /// Nobody but us is to blame.
+    pub(super) fn defect(detail: String) -> Problem {
+        tracing::error!(detail, "a defect of pgsluice");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "A defect of pgsluice", detail)
+    }
+
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
         self.headers.push((name, value));
         self
@@ -137,11 +143,16 @@ impl Problem {
     }
 }
 
+/// The short name of the problem that an answer is, for those that it passes on its way out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(pub(super) &'static str);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let mut response = (self.status, [content_type], Json(&self)).into_response();
         response.headers_mut().extend(self.headers);
+        response.extensions_mut().insert(Code(self.code));
         response
     }
 }
@@ -235,11 +246,7 @@ fn from_load(error: &LoadError) -> Problem {
         LoadError::OutcomePending => {
             Problem::unavailable("outcome-pending", format!("{detail}; the job's state will say whether the load is in the table"))
         }
-        LoadError::Internal(_) => {
-            tracing::error!(%error, "a defect of pgsluice");
-            let title = "A defect of pgsluice";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", title, detail)
-        }
+        LoadError::Internal(_) => Problem::defect(detail),
     }
 }
 

@@ -34,6 +34,11 @@ impl Clock {
         self.0.add(time.as_micros() as u64);
     }
 
+    /// Whole microseconds so far.
+    pub fn micros(&self) -> u64 {
+        self.0.get()
+    }
+
     /// Whole milliseconds so far.
     pub fn millis(&self) -> u64 {
         self.0.get() / 1000

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
 use uuid::Uuid;
 
 use self::aside::Aside;
@@ -71,6 +72,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every name that a format has.
+    pub const NAMES: [&'static str; 6] = ["text", "csv", "ndjson", "arrow-stream", "arrow-file", "parquet"];
+
     /// The format's name in the jobs' metadata.
     pub fn name(&self) -> &'static str {
         match self {
@@ -192,7 +196,9 @@ pub async fn run(
         sealed = sealed => sealed?,
     };
     let committing_since = Instant::now();
-    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).await;
+    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout)
+        .instrument(info_span!("commit"))
+        .await;
     load.meter.commit.add_since(committing_since);
     outcome
 }
@@ -242,7 +248,9 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
     // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
+    let span = Span::current();
     let thread = tokio::task::spawn_blocking(move || {
+        let _request = span.entered();
         let transcoder = match encoding {
             Encoding::Utf8 => None,
             Encoding::Foreign(charset) => {

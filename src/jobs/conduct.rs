@@ -11,6 +11,7 @@ use super::instance::Identity;
 use super::keys::{Claim, Difference, Key};
 use super::progress::{Entry, Registry, Running};
 use super::store::{Counts, Filter, NewJob, Store};
+use super::tally::Outcome;
 use super::{Job, Rejected, State};
 use crate::config::Limits;
 use crate::engine::admission::Place;
@@ -20,7 +21,7 @@ use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, Shortage, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::digest::Declared;
-use crate::ingest::meter::Meter;
+use crate::ingest::meter::{Counter, Meter};
 use crate::ingest::parquet::Spools;
 use crate::ingest::rejects::{OnError, Rejects};
 use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
@@ -119,6 +120,7 @@ pub struct Conductor {
     pub(super) store: Store,
     pub(super) bulk: Bulk,
     pub(super) running: Registry,
+    pub(super) replayed: Arc<Counter>,
     limits: Arc<Limits>,
     spools: Spools,
     /// nobody is let in any more
@@ -133,6 +135,13 @@ pub struct Accepted {
     connection: Connection,
     running: Running,
     entry: Entry,
+}
+
+impl Accepted {
+    /// The job that the load was given.
+    pub fn job_id(&self) -> Uuid {
+        self.job.id
+    }
 }
 
 /// What came of the attempt to accept a load.
@@ -158,6 +167,7 @@ impl Conductor {
             store: Store::new(oltp, target),
             bulk,
             running: Registry::new(),
+            replayed: Arc::default(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
             closing: CancellationToken::new(),
@@ -210,6 +220,7 @@ impl Conductor {
             connection.roll_back().await;
             return Ok(Attempt::KeyHeld { table: name });
         };
+        entry.begin(format);
         let rejects = match request.on_error {
             OnError::Abort => None,
             OnError::Skip(tolerance) => Some(Arc::new(Rejects::new(tolerance, self.limits.reject_report_bytes_max))),
@@ -352,7 +363,7 @@ impl Conductor {
                 self.store.ended(job.id, state, &reason, &document, counts).await
             }
         };
-        drop(entry);
+        entry.end(Outcome::from(&outcome), *outcome.as_ref().unwrap_or(&0));
         log_end(&job, &outcome, counts);
         match recorded {
             Ok(Some(recorded)) => job = recorded,

@@ -157,6 +157,7 @@ impl Conductor {
             match holder.job.state {
                 State::Committed => {
                     tracing::info!(%job, "replayed");
+                    self.replayed.add(1);
                     return Ok(Some(Box::new(Job { replayed: true, ..holder.job })));
                 }
                 State::Committing if Instant::now() < deadline => {}

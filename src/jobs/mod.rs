@@ -15,7 +15,9 @@ mod keys;
 mod progress;
 mod recovery;
 mod report;
+mod statistics;
 mod store;
+mod tally;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,7 +27,9 @@ pub use self::conduct::{Accepted, Client, Conductor, Describe, Failure, Request}
 pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
 pub use self::report::Rejected;
+pub use self::statistics::Statistics;
 pub use self::store::Filter;
+pub use self::tally::{Loads, Outcome, STAGES, Sums, Tally};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::store::Counts;
+use super::tally::{Outcome, Sums, Tally};
 use super::{Job, State, Timings};
 use crate::error::Stop;
 use crate::ingest::Stopper;
@@ -45,8 +46,21 @@ impl Running {
 /// All loads that run in this process.
 #[derive(Debug, Clone)]
 pub(super) struct Registry {
-    running: Arc<Mutex<HashMap<Uuid, Running>>>,
+    book: Arc<Mutex<Book>>,
     count: Arc<watch::Sender<usize>>,
+}
+
+#[derive(Debug)]
+struct Book {
+    running: HashMap<Uuid, Listed>,
+    past: Tally,
+}
+
+#[derive(Debug)]
+struct Listed {
+    running: Running,
+    /// `None` until the load has begun
+    format: Option<&'static str>,
 }
 
 /// Takes its load off the registry when it goes.
@@ -54,24 +68,28 @@ pub(super) struct Registry {
 pub(super) struct Entry {
     id: Uuid,
     registry: Registry,
+    outcome: Outcome,
+    rows_loaded: u64,
 }
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { running: Arc::default(), count: Arc::new(watch::Sender::new(0)) }
+        let book = Book { running: HashMap::new(), past: Tally::new() };
+        Registry { book: Arc::new(Mutex::new(book)), count: Arc::new(watch::Sender::new(0)) }
     }
 
     pub(super) fn enter(&self, id: Uuid, running: Running) -> Entry {
-        self.with(|all| all.insert(id, running));
-        Entry { id, registry: self.clone() }
+        self.with(|book| book.running.insert(id, Listed { running, format: None }));
+        // Whatever goes without a word is left to recovery.
+        Entry { id, registry: self.clone(), outcome: Outcome::Pending, rows_loaded: 0 }
     }
 
     pub(super) fn get(&self, id: Uuid) -> Option<Running> {
-        self.with(|all| all.get(&id).cloned())
+        self.with(|book| book.running.get(&id).map(|listed| listed.running.clone()))
     }
 
     pub(super) fn all(&self) -> Vec<(Uuid, Running)> {
-        self.with(|all| all.iter().map(|(id, running)| (*id, running.clone())).collect())
+        self.with(|book| book.running.iter().map(|(id, listed)| (*id, listed.running.clone())).collect())
     }
 
     pub(super) fn stop_all(&self, reason: Stop) {
@@ -104,16 +122,54 @@ impl Registry {
         debug_assert!(job.state != State::Committed);
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<Uuid, Running>) -> T) -> T {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = act(&mut running);
-        self.count.send_replace(running.len());
+    /// What all loads came to so far, the running ones as of now.
+    pub(super) fn tally(&self) -> Tally {
+        self.with(|book| {
+            let mut tally = book.past.clone();
+            for Listed { running, format } in book.running.values() {
+                if let Some(format) = format {
+                    let loads = tally.of(format);
+                    loads.running += 1;
+                    loads.sums += Sums::from(&*running.meter);
+                }
+            }
+            tally
+        })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Book) -> T) -> T {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut book);
+        self.count.send_replace(book.running.len());
         result
+    }
+}
+
+impl Entry {
+    /// The load has a job now: from here on it counts.
+    pub(super) fn begin(&self, format: &'static str) {
+        self.registry.with(|book| {
+            if let Some(listed) = book.running.get_mut(&self.id) {
+                listed.format = Some(format);
+                book.past.of(format).started += 1;
+            }
+        });
+    }
+
+    /// The load has come to its end, with so many rows in the table.
+    pub(super) fn end(mut self, outcome: Outcome, rows_loaded: u64) {
+        self.outcome = outcome;
+        self.rows_loaded = rows_loaded;
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.registry.with(|all| all.remove(&self.id));
+        // In one step, so that nobody sees the load twice or not at all.
+        self.registry.with(|book| {
+            if let Some(Listed { running, format: Some(format) }) = book.running.remove(&self.id) {
+                book.past.of(format).end(&running.meter, self.outcome, self.rows_loaded);
+            }
+        });
     }
 }

@@ -89,6 +89,11 @@ impl Store {
         self.oltp.query(sql, params).await.map(|_| ())
     }
 
+    /// The engine that it stands on.
+    pub(super) fn oltp(&self) -> &Oltp {
+        &self.oltp
+    }
+
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
         self.run("SELECT 1", &[]).await
     }

@@ -21,8 +21,13 @@ impl Service {
 
     /// `pgsluice serve` on a free port.
     pub(crate) fn command() -> Command {
+        Service::command_logging("warn")
+    }
+
+    /// `pgsluice serve` on a free port, with this filter for its log.
+    pub(crate) fn command_logging(filter: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgsluice"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", filter]);
         command.env_remove("DATABASE_URL");
         command
     }

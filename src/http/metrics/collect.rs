@@ -1,0 +1,136 @@
+//! Loads and engines are read when somebody asks, so that a load of hours is seen while it runs.
+
+use std::fmt::{self, Debug};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use crate::engine::{admission, oltp};
+use crate::jobs::{Conductor, Loads, STAGES, Statistics, Sums, Tally};
+
+/// What the conductor knows.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    conductor: Conductor,
+}
+
+/// A sample with its labels.
+type Sample<V> = (Vec<(&'static str, &'static str)>, V);
+
+impl Jobs {
+    pub(super) fn new(conductor: Conductor) -> Jobs {
+        Jobs { conductor }
+    }
+}
+
+impl Collector for Jobs {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Statistics { loads, replayed, bulk, oltp } = self.conductor.statistics();
+        let mut page = Page(encoder);
+        page.loads(&loads)?;
+        page.counters(
+            "loads_replayed",
+            None,
+            "Requests answered with the stored result of an earlier load",
+            [(vec![], replayed)],
+        )?;
+        page.work(&loads)?;
+        page.bulk(bulk)?;
+        page.oltp(oltp)
+    }
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn loads(&mut self, tally: &Tally) -> Result<(), fmt::Error> {
+        let by_format = |value: fn(&Loads) -> u64| tally.formats().map(move |(format, loads)| (vec![("format", format)], value(loads)));
+        let finished = tally.formats().flat_map(|(format, loads)| {
+            let outcomes = loads.finished.iter();
+            outcomes.map(move |(outcome, count)| (vec![("format", format), ("outcome", outcome.name())], *count))
+        });
+        self.counters("loads_started", None, "Loads that were given a job", by_format(|loads| loads.started))?;
+        self.counters("loads_finished", None, "Loads that have come to their end", finished)?;
+        self.gauges("loads_running", "Loads that run", by_format(|loads| loads.running))
+    }
+
+    fn work(&mut self, tally: &Tally) -> Result<(), fmt::Error> {
+        let sums = |value: fn(&Sums) -> u64| tally.formats().map(move |(format, loads)| (vec![("format", format)], value(&loads.sums)));
+        self.counters("rows_received", None, "Rows parsed, rejected ones too", sums(|sums| sums.rows_received))?;
+        self.counters("rows_loaded", None, "Rows committed", sums(|sums| sums.rows_loaded))?;
+        self.counters("rows_rejected", None, "Rows turned away by on_error=skip", sums(|sums| sums.rows_rejected))?;
+        let bytes = Some(Unit::Bytes);
+        self.counters("body_received", bytes.as_ref(), "Bodies as they came", sums(|sums| sums.bytes_received))?;
+        self.counters(
+            "body_decoded",
+            bytes.as_ref(),
+            "Bodies without their Content-Encoding",
+            sums(|sums| sums.bytes_decoded),
+        )?;
+        let stages = tally.formats().flat_map(|(format, loads)| {
+            let times = STAGES.into_iter().zip(loads.sums.stage_micros);
+            times.map(move |(stage, micros)| (vec![("format", format), ("stage", stage)], micros as f64 / 1e6))
+        });
+        let help = "Time of loads in each stage; stages work side by side, so this can be more than the time that went by";
+        self.counters("load_stage", Some(&Unit::Seconds), help, stages)
+    }
+
+    fn bulk(&mut self, occupancy: admission::Occupancy) -> Result<(), fmt::Error> {
+        let admission::Occupancy { slots, in_use, waiting, memory_bytes, memory_bytes_in_use } = occupancy;
+        self.gauges("bulk_slots", "Loads that may run at a time", [(vec![], slots)])?;
+        self.gauges("bulk_slots_in_use", "Slots that are taken", [(vec![], in_use)])?;
+        self.gauges("bulk_waiting", "Loads that wait for a place", [(vec![], waiting)])?;
+        self.gauges(
+            "bulk_memory_budget_bytes",
+            "Memory that all loads together may come to need",
+            [(vec![], memory_bytes)],
+        )?;
+        self.gauges(
+            "bulk_memory_reserved_bytes",
+            "What those that run may come to need of it",
+            [(vec![], memory_bytes_in_use)],
+        )
+    }
+
+    fn oltp(&mut self, occupancy: oltp::Occupancy) -> Result<(), fmt::Error> {
+        let oltp::Occupancy { size_max, in_use, idle, waiting } = occupancy;
+        let states = [(vec![("state", "in_use")], in_use), (vec![("state", "idle")], idle)];
+        self.gauges("oltp_pool_connections_max", "Connections that the pool may have", [(vec![], size_max)])?;
+        self.gauges("oltp_pool_connections", "Connections of the pool", states)?;
+        self.gauges("oltp_pool_waiting", "Queries that wait for a connection", [(vec![], waiting)])
+    }
+
+    fn counters<V>(&mut self, name: &str, unit: Option<&Unit>, help: &str, samples: impl IntoIterator<Item = Sample<V>>) -> fmt::Result
+    where
+        V: EncodeCounterValue + Copy,
+    {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, value) in samples {
+            let counter = ConstCounter::new(value);
+            match labels.is_empty() {
+                true => return counter.encode(family),
+                false => counter.encode(family.encode_family(&labels)?)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges<V>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample<V>>) -> fmt::Result
+    where
+        V: EncodeGaugeValue + Copy,
+    {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            let gauge = ConstGauge::new(value);
+            match labels.is_empty() {
+                true => return gauge.encode(family),
+                false => gauge.encode(family.encode_family(&labels)?)?,
+            }
+        }
+        Ok(())
+    }
+}

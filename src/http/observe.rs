@@ -1,0 +1,128 @@
+//! Sees every request and its answer, whoever gives it: counts it, and gives it an id under which everything stands that is logged on its
+//! way.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, Span};
+use uuid::Uuid;
+
+use super::Edge;
+use super::metrics::Kind;
+use super::problem::Code;
+use crate::telemetry::trace;
+
+/// The client left before it was answered; nginx's number for it.
+const CLIENT_GONE: u16 = 499;
+/// In no standard, and in use by everybody.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+pub(super) async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let visit = Visit::begin(edge, &request, &id);
+    let mut response = next.run(request).instrument(visit.span.clone()).await;
+    visit.end(&response);
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// Notes which job the request that is being answered is about.
+pub(super) fn note_job(job: Uuid) {
+    Span::current().record("job", tracing::field::display(job));
+}
+
+/// The client's own id, if it can stand in logs as it is; else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let mut given = headers.get_all(REQUEST_ID).iter();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    let is_fit = |id: &HeaderValue| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(is_plain);
+    match (given.next(), given.next()) {
+        (Some(id), None) if is_fit(id) => id.clone(),
+        _ => {
+            let id = Uuid::now_v7().to_string();
+            HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
+        }
+    }
+}
+
+/// One request, until it is answered or dropped.
+struct Visit {
+    edge: Arc<Edge>,
+    span: Span,
+    kind: Kind,
+    path: String,
+    since: Instant,
+    status: u16,
+    problem: Option<&'static str>,
+}
+
+impl Visit {
+    fn begin(edge: Arc<Edge>, request: &Request, id: &HeaderValue) -> Visit {
+        let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+        let kind = Kind { method: method_name(request.method()), route: route.to_owned() };
+        // Without the query: whoever puts a secret there should not find it in a log.
+        let path = request.uri().path().to_owned();
+        let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let span = trace::request(id.to_str().unwrap_or_default(), kind.method, &kind.route, traceparent);
+        edge.metrics.in_flight.inc();
+        Visit {
+            edge,
+            span,
+            kind,
+            path,
+            since: Instant::now(),
+            status: CLIENT_GONE,
+            problem: None,
+        }
+    }
+
+    fn end(mut self, response: &Response) {
+        self.status = response.status().as_u16();
+        self.problem = response.extensions().get::<Code>().map(|code| code.0);
+    }
+
+    /// One line for each request. What only asks, and was answered, is of interest to few.
+    fn log(&self) {
+        let (method, path, status, problem) = (self.kind.method, &self.path, self.status, self.problem);
+        let millis = self.since.elapsed().as_millis() as u64;
+        if status < 400 && matches!(method, "GET" | "HEAD") {
+            tracing::debug!(target: "pgsluice::access", method, path, status, millis, "answered");
+        } else {
+            tracing::info!(target: "pgsluice::access", method, path, status, problem, millis, "answered");
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let metrics = &self.edge.metrics;
+        metrics.in_flight.dec();
+        metrics.count(&self.kind, self.status, self.since.elapsed());
+        if let Some(code) = self.problem {
+            metrics.count_problem(code);
+        }
+        trace::answered(&self.span, self.status);
+        self.span.in_scope(|| self.log());
+    }
+}
+
+/// Clients may send any method, and metrics must not grow with what they invent.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

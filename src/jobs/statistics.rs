@@ -1,0 +1,36 @@
+//! What `/metrics` shows of loads and engines.
+
+use super::Conductor;
+use super::tally::Tally;
+use crate::engine::{admission, oltp};
+use crate::telemetry::Latency;
+
+/// Loads and engines as of now.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    /// all loads of this process
+    pub loads: Tally,
+    /// requests that were answered with the stored result of an earlier load
+    pub replayed: u64,
+    /// the bulk engine
+    pub bulk: admission::Occupancy,
+    /// the OLTP engine's pool
+    pub oltp: oltp::Occupancy,
+}
+
+impl Conductor {
+    /// Loads and engines as of now.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            loads: self.running.tally(),
+            replayed: self.replayed.get(),
+            bulk: self.bulk.occupancy(),
+            oltp: self.store.oltp().occupancy(),
+        }
+    }
+
+    /// How long the OLTP engine's queries take.
+    pub fn query_latency(&self) -> &Latency {
+        self.store.oltp().latency()
+    }
+}

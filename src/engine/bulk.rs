@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::try_join;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
@@ -60,7 +61,6 @@ pub enum Sight {
 struct Session {
     client: Client,
     io: JoinHandle<()>,
-    backend: Backend,
 }
 
 /// Settings that a load asks for because they change what its text means; the session's own otherwise.
@@ -70,6 +70,36 @@ pub struct Reading {
     pub time_zone: Option<String>,
     /// `DateStyle`
     pub date_style: Option<String>,
+}
+
+/// `synchronous_commit`: what a COMMIT waits for before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynchronousCommit {
+    /// nothing: a crash of the server may take back a load that was answered 201
+    Off,
+    /// the server's own disk
+    Local,
+    /// a synchronous standby has it in its operating system
+    RemoteWrite,
+    /// the disk, and that of a synchronous standby if there is one
+    On,
+    /// a synchronous standby shows it
+    RemoteApply,
+}
+
+impl SynchronousCommit {
+    /// Every value, by PostgreSQL's name.
+    pub const ALL: [(&str, SynchronousCommit); 5] = [
+        ("on", SynchronousCommit::On),
+        ("off", SynchronousCommit::Off),
+        ("local", SynchronousCommit::Local),
+        ("remote_write", SynchronousCommit::RemoteWrite),
+        ("remote_apply", SynchronousCommit::RemoteApply),
+    ];
+
+    fn name(self) -> &'static str {
+        SynchronousCommit::ALL.iter().find(|(_, value)| *value == self).map_or("on", |(name, _)| name)
+    }
 }
 
 /// What a connection is for. Dropped with it, it makes room for the next one.
@@ -90,6 +120,8 @@ pub struct Connection {
     session: Option<Session>,
     purpose: Purpose,
     engine: Bulk,
+    /// known once a transaction has begun
+    backend: Option<Backend>,
 }
 
 impl Bulk {
@@ -98,7 +130,7 @@ impl Bulk {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(settings: config::Bulk) -> Result<Bulk, DatabaseError> {
-        let config = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
+        let config = connection_config(&settings.url, &format!("{} bulk", settings.application_name), settings.connect_timeout)?;
         Ok(Bulk(Arc::new(Inner {
             config,
             door: Admission::new(Capacity {
@@ -190,7 +222,7 @@ impl Bulk {
     }
 
     fn connection(&self, session: Session, purpose: Purpose) -> Connection {
-        Connection { session: Some(session), purpose, engine: self.clone() }
+        Connection { session: Some(session), purpose, engine: self.clone(), backend: None }
     }
 
     fn take_idle(&self) -> Option<Session> {
@@ -212,11 +244,11 @@ impl Bulk {
                 tracing::debug!(%error, "bulk connection ended");
             }
         });
-        let backend = who_am_i(&client).await?;
-        Ok(Session { client, io, backend })
+        Ok(Session { client, io })
     }
 }
 
+/// The server process of the transaction in which this is asked. Behind a pooler the next transaction may have another.
 async fn who_am_i(client: &Client) -> Result<Backend, DatabaseError> {
     let row = client
         .query_typed_one(
@@ -228,6 +260,14 @@ async fn who_am_i(client: &Client) -> Result<Backend, DatabaseError> {
     Ok(Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? })
 }
 
+async fn set_local(client: &Client, name: &str, value: Option<&String>) -> Result<(), DatabaseError> {
+    if let Some(value) = value {
+        let set = "SELECT pg_catalog.set_config($1, $2, true)";
+        client.query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
+    }
+    Ok(())
+}
+
 impl Connection {
     /// The driver's client.
     pub fn client(&self) -> &Client {
@@ -235,9 +275,9 @@ impl Connection {
         &self.session.as_ref().expect("a live connection").client
     }
 
-    /// The server process on the other side.
+    /// The server process that has the load's transaction.
     pub fn backend(&self) -> Backend {
-        self.session.as_ref().expect("a live connection").backend
+        self.backend.expect("a transaction that has begun")
     }
 
     /// Tells admission what the load's table is called: see [`Place::settle`].
@@ -249,26 +289,33 @@ impl Connection {
     }
 
     /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
-    /// local to it, so that the next load starts afresh.
+    /// local to it, so that the next load starts afresh, and whoever else a pooler gives the connection to.
     ///
     /// # Errors
     /// 22023 for a setting that the server does not know.
-    pub async fn begin(&self, reading: &Reading) -> Result<(), DatabaseError> {
+    pub async fn begin(&mut self, reading: &Reading, synchronous_commit: Option<SynchronousCommit>) -> Result<(), DatabaseError> {
+        let durable = match synchronous_commit {
+            Some(wanted) => format!("SET LOCAL synchronous_commit = {}", wanted.name()),
+            // What a load says is committed stays committed, unless the client has said that it need not.
+            None => "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+                     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
+                .to_owned(),
+        };
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
              SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-             SET LOCAL lock_timeout = {}; \
-             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-              WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
+             SET LOCAL lock_timeout = {}; {durable}",
             self.engine.0.settings.lock_timeout.as_millis(),
         );
-        self.client().batch_execute(&begin).await?;
-        for (name, value) in [("TimeZone", &reading.time_zone), ("DateStyle", &reading.date_style)] {
-            if let Some(value) = value {
-                let set = "SELECT pg_catalog.set_config($1, $2, true)";
-                self.client().query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
-            }
-        }
+        let client = self.client();
+        // All of it in one flight.
+        let ((), backend, (), ()) = try_join!(
+            async { Ok(client.batch_execute(&begin).await?) },
+            who_am_i(client),
+            set_local(client, "TimeZone", reading.time_zone.as_ref()),
+            set_local(client, "DateStyle", reading.date_style.as_ref()),
+        )?;
+        self.backend = Some(backend);
         Ok(())
     }
 

@@ -14,9 +14,9 @@ use super::store::{Counts, Filter, NewJob, Store};
 use super::{Job, Rejected, State};
 use crate::config::Limits;
 use crate::engine::admission::Place;
-use crate::engine::bulk::{Bulk, Connection, Reading};
+use crate::engine::bulk::{Bulk, Connection, Reading, SynchronousCommit};
 use crate::engine::catalog::{self, Table};
-use crate::engine::oltp::Oltp;
+use crate::engine::oltp::{Oltp, Stats};
 use crate::error::{DatabaseError, LoadError, Shortage, SlotError, Stop, TableError};
 use crate::ingest::commit::target_id;
 use crate::ingest::digest::Declared;
@@ -49,6 +49,8 @@ pub struct Request {
     pub segments: Segments,
     /// how its text is to be read
     pub reading: Reading,
+    /// what its COMMIT waits for
+    pub synchronous_commit: Option<SynchronousCommit>,
     /// what a bad row does
     pub on_error: OnError,
     /// how long it may take; the service's own limit otherwise
@@ -185,6 +187,11 @@ impl Conductor {
         Ok(self.bulk.ping().await?)
     }
 
+    /// What the pool of the metadata's connections has done and does.
+    pub fn metadata_pool(&self) -> Stats {
+        self.store.pool_stats()
+    }
+
     /// Everything that can be refused before the body is asked for, and the job row.
     ///
     /// # Errors
@@ -279,9 +286,12 @@ impl Conductor {
     }
 
     async fn find_table(&self, place: Place, request: &Request) -> Result<(Connection, Table), Failure> {
-        let connection = self.bulk.connect(place).await.map_err(SlotError::Database)?;
+        let mut connection = self.bulk.connect(place).await.map_err(SlotError::Database)?;
         let look_up = async {
-            connection.begin(&request.reading).await.map_err(TableError::from_setting)?;
+            connection
+                .begin(&request.reading, request.synchronous_commit)
+                .await
+                .map_err(TableError::from_setting)?;
             let table = catalog::find(connection.client(), &request.table).await?;
             ingest::check_columns(&table, &request.format)?;
             Ok(table)

@@ -12,7 +12,7 @@ use super::keys::{Claim, Holder, TableName};
 use super::report::{self, Rejected};
 use super::{Job, State, Timings};
 use crate::engine::bulk::Backend;
-use crate::engine::oltp::{Oltp, Param};
+use crate::engine::oltp::{Oltp, Param, Stats};
 use crate::error::DatabaseError;
 use crate::ingest::rejects::Report;
 
@@ -298,6 +298,11 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    /// What the pool of the metadata's connections does.
+    pub(super) fn pool_stats(&self) -> Stats {
+        self.oltp.stats()
+    }
+
     /// Says that this instance lives.
     pub(super) async fn heartbeat(&self, me: &Identity) -> Result<(), DatabaseError> {
         let params: [Param<'_>; 4] = [(&me.id, Type::UUID), (&me.host, Type::TEXT), (&me.pid, Type::INT4), (&me.process_start, Type::INT8)];
@@ -309,27 +314,27 @@ impl Store {
         .await
     }
 
-    /// Every other instance, and whether it has been silent for longer than its lease.
-    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<Vec<(Identity, bool)>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
-                 FROM pgsluice.instances WHERE id <> $1",
-                &[(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let identity = Identity {
-                    id: row.try_get(0)?,
-                    host: row.try_get(1)?,
-                    pid: row.try_get(2)?,
-                    process_start: row.try_get(3)?,
-                };
-                Ok((identity, row.try_get(4)?))
-            })
-            .collect()
+    /// Every other instance, and whether it has been silent for longer than its lease; and those that are on no list and still have open
+    /// jobs: taken for dead and forgotten, then back for a moment.
+    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<(Vec<(Identity, bool)>, Vec<Uuid>), DatabaseError> {
+        let known = "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
+                     FROM pgsluice.instances WHERE id <> $1";
+        let unknown = "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
+                         AND instance NOT IN (SELECT id FROM pgsluice.instances)";
+        let params: [Param<'_>; 2] = [(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)];
+        let (known, unknown) = self.oltp.query_both((known, &params), (unknown, &params[..1])).await?;
+        let identity = |row: &Row| {
+            let identity = Identity {
+                id: row.try_get(0)?,
+                host: row.try_get(1)?,
+                pid: row.try_get(2)?,
+                process_start: row.try_get(3)?,
+            };
+            Ok((identity, row.try_get(4)?))
+        };
+        let known = known.iter().map(identity).collect::<Result<_, DatabaseError>>()?;
+        let unknown = unknown.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<_, DatabaseError>>()?;
+        Ok((known, unknown))
     }
 
     /// Forgets an instance, unless it has jobs that are not at their end.
@@ -358,19 +363,6 @@ impl Store {
                 Ok(Orphan { id: row.try_get(0)?, backend })
             })
             .collect()
-    }
-
-    /// Instances that are on no list and still have open jobs: taken for dead and forgotten, then back for a moment.
-    pub(super) async fn unknown_instances(&self, me: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
-                   AND instance NOT IN (SELECT id FROM pgsluice.instances)",
-                &[(&me, Type::UUID)],
-            )
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 }
 

@@ -5,12 +5,13 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench bench-rejects build docs fmt
+.PHONY: help quickstart test test-matrix test-pgbouncer check bench bench-rejects build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
+	@echo "make test-pgbouncer  500 loads and 20,000 status queries through PgBouncer"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
@@ -23,10 +24,16 @@ build:
 	cargo build --release --locked
 
 test: target/test-venv/.ready
-	@scripts/install.sh server postgis curl
+	@scripts/install.sh server postgis pgbouncer curl
 	cargo test --locked --lib --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
+	@scripts/wait-for-clusters.sh
+
+# In `make test` there are fewer.
+test-pgbouncer:
+	@scripts/install.sh server pgbouncer
+	PGSLUICE_TEST_LOADS=500 PGSLUICE_TEST_QUERIES=20000 cargo test --locked --test it pgbouncer
 	@scripts/wait-for-clusters.sh
 
 SERVERS ?= 14 16 17 18

@@ -107,10 +107,20 @@ pub(crate) struct Serve {
     /// How long one metadata query may take, in seconds
     #[arg(long, env = "PGSLUICE_COMMAND_TIMEOUT", default_value_t = 10, value_name = "SECONDS")]
     command_timeout: u64,
-    /// Statements that each connection of the pool keeps prepared, least recently used out first; 0: none
-    #[arg(long, env = "PGSLUICE_STATEMENT_CACHE_SIZE", default_value_t = 100, value_name = "STATEMENTS",
+    /// Statements that each connection of the pool keeps prepared, least recently used out first; 0: none [default: 100, and 0 behind
+    /// PgBouncer in transaction mode]
+    #[arg(long, env = "PGSLUICE_STATEMENT_CACHE_SIZE", value_name = "STATEMENTS",
           value_parser = clap::value_parser!(u32).range(..=10_000))]
-    statement_cache_size: u32,
+    statement_cache_size: Option<u32>,
+    /// The database URLs lead through PgBouncer in transaction mode, or its like; found out at the start if not given
+    #[arg(long, env = "PGSLUICE_PGBOUNCER")]
+    pub(crate) pgbouncer: bool,
+    /// How many instances like this one share the databases, for the connection budget
+    #[arg(long, env = "PGSLUICE_INSTANCES", default_value_t = 1, value_parser = positive(), value_name = "INSTANCES")]
+    pub(crate) instances: u32,
+    /// Start although the pools of all instances may open more connections than PostgreSQL has room for
+    #[arg(long, env = "PGSLUICE_ALLOW_OVERSUBSCRIPTION")]
+    pub(crate) allow_oversubscription: bool,
     /// What the connections are called in pg_stat_activity, followed by oltp or bulk; a URL's application_name goes before
     #[arg(long, env = "PGSLUICE_APPLICATION_NAME", default_value = "pgsluice", value_name = "NAME")]
     application_name: String,
@@ -213,13 +223,19 @@ impl Serve {
             memory_bytes: self.memory_budget,
             waiting_loads: self.waiting_loads as usize,
             slot_wait: Duration::from_millis(self.bulk_slot_wait_ms),
-            connect_timeout: Duration::from_secs(self.connect_timeout),
+            connect_timeout: self.connect_timeout(),
             lock_timeout: Duration::from_secs(self.lock_timeout),
             application_name: self.application_name.clone(),
         }
     }
 
-    pub(crate) fn oltp(&self, url: String) -> config::Oltp {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout)
+    }
+
+    /// `behind_pooler`: the connections are shared with others, from one transaction to the next.
+    pub(crate) fn oltp(&self, url: String, behind_pooler: bool) -> config::Oltp {
+        let default = if behind_pooler { 0 } else { config::Oltp::default().statement_cache_size };
         config::Oltp {
             url,
             pool_size: self.pool_size as usize,
@@ -228,7 +244,7 @@ impl Serve {
             pool_recycle: Duration::from_secs(self.pool_recycle),
             pool_pre_ping: self.pool_pre_ping,
             command_timeout: Duration::from_secs(self.command_timeout),
-            statement_cache_size: self.statement_cache_size as usize,
+            statement_cache_size: self.statement_cache_size.map_or(default, |size| size as usize),
             application_name: self.application_name.clone(),
         }
     }

@@ -146,6 +146,12 @@ impl Bulk {
         })))
     }
 
+    /// The most connections that may be open at once beside those of the slots: each load's second one, a question about a table, and
+    /// recovery's.
+    pub fn connections_beside(slots: usize) -> usize {
+        slots + 2
+    }
+
     /// How long the target database may take to answer what a load has to know before it begins.
     pub fn answer_timeout(&self) -> Duration {
         self.0.settings.connect_timeout

@@ -1,6 +1,7 @@
 //! What every test stands on: one throw-away PostgreSQL cluster per run, a database and a service per test.
 
 pub(crate) mod arrow;
+mod bouncer;
 mod cluster;
 pub(crate) mod coding;
 mod proxy;
@@ -15,6 +16,7 @@ use std::process::Command;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+pub(crate) use self::bouncer::Bouncer;
 pub(crate) use self::cluster::{Database, server_pids};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
@@ -47,6 +49,11 @@ impl World {
     pub(crate) async fn with(flags: &[&str]) -> World {
         let db = Database::create().await;
         let service = Service::start(&db.url, flags).await;
+        World::of(db, service)
+    }
+
+    /// With a service that has its own way to the database.
+    pub(crate) fn of(db: Database, service: Service) -> World {
         World { db, service, http: patient_client() }
     }
 

@@ -215,7 +215,8 @@ impl Serve {
         }
     }
 
-    pub(crate) fn bulk(&self, url: String) -> config::Bulk {
+    /// `behind_pooler`: the connections are shared with others, from one transaction to the next.
+    pub(crate) fn bulk(&self, url: String, behind_pooler: bool) -> config::Bulk {
         config::Bulk {
             url,
             slots: self.bulk_slots as usize,
@@ -226,6 +227,7 @@ impl Serve {
             connect_timeout: self.connect_timeout(),
             lock_timeout: Duration::from_secs(self.lock_timeout),
             application_name: self.application_name.clone(),
+            behind_pooler,
         }
     }
 
@@ -233,7 +235,6 @@ impl Serve {
         Duration::from_secs(self.connect_timeout)
     }
 
-    /// `behind_pooler`: the connections are shared with others, from one transaction to the next.
     pub(crate) fn oltp(&self, url: String, behind_pooler: bool) -> config::Oltp {
         let default = if behind_pooler { 0 } else { config::Oltp::default().statement_cache_size };
         config::Oltp {
@@ -246,6 +247,7 @@ impl Serve {
             command_timeout: Duration::from_secs(self.command_timeout),
             statement_cache_size: self.statement_cache_size.map_or(default, |size| size as usize),
             application_name: self.application_name.clone(),
+            behind_pooler,
         }
     }
 

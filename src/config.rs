@@ -53,6 +53,8 @@ pub struct Bulk {
     pub lock_timeout: Duration,
     /// what the connections are called, before ` bulk`
     pub application_name: String,
+    /// server connections are shared with others, from one transaction to the next
+    pub behind_pooler: bool,
 }
 
 /// The OLTP engine: many short queries on the jobs' metadata.
@@ -76,6 +78,8 @@ pub struct Oltp {
     pub statement_cache_size: usize,
     /// what the connections are called, before ` oltp`
     pub application_name: String,
+    /// server connections are shared with others, from one transaction to the next
+    pub behind_pooler: bool,
 }
 
 impl Default for Oltp {
@@ -90,6 +94,7 @@ impl Default for Oltp {
             command_timeout: Duration::from_secs(10),
             statement_cache_size: 100,
             application_name: "pgsluice".to_owned(),
+            behind_pooler: false,
         }
     }
 }

@@ -95,8 +95,8 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) 
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
     migrate_both(&metadata, &target).await?;
     let pooled = Pooled::find_out(serve, &metadata, &target).await?;
-    let (bulk, oltp) = (serve.bulk(target), serve.oltp(metadata, pooled.metadata));
-    check_budget(serve, &pooled, &bulk, &oltp).await?;
+    let (bulk, oltp) = (serve.bulk(target, pooled.target), serve.oltp(metadata, pooled.metadata));
+    check_budget(serve, &bulk, &oltp).await?;
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
@@ -136,11 +136,11 @@ impl Pooled {
 }
 
 /// What a pooler is asked for is limited by the pooler, so only what goes to PostgreSQL itself is counted.
-async fn check_budget(serve: &Serve, pooled: &Pooled, bulk: &config::Bulk, oltp: &config::Oltp) -> Result<(), Failure> {
+async fn check_budget(serve: &Serve, bulk: &config::Bulk, oltp: &config::Oltp) -> Result<(), Failure> {
     let oltp_parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow")];
     let beside = Bulk::connections_beside(bulk.slots);
     let bulk_parts = vec![(bulk.slots as u64, "--bulk-slots"), (beside as u64, "beside them")];
-    let demands = [(pooled.metadata, &oltp.url, oltp_parts), (pooled.target, &bulk.url, bulk_parts)];
+    let demands = [(oltp.behind_pooler, &oltp.url, oltp_parts), (bulk.behind_pooler, &bulk.url, bulk_parts)];
     let demands = demands.into_iter().filter(|(pooled, ..)| !pooled);
     let demands = demands.map(|(_, url, parts)| Demand { url: url.clone(), parts }).collect();
     match budget::check(demands, serve.instances.into(), serve.connect_timeout()).await {

@@ -56,6 +56,13 @@ pub enum Sight {
     Gone,
 }
 
+/// A transaction and the server process that has it. Behind a pooler the next one may have another.
+#[derive(Debug, Clone, Copy)]
+struct Transaction {
+    backend: Backend,
+    start_micros: i64,
+}
+
 /// A driver's client with the task that moves its bytes.
 #[derive(Debug)]
 struct Session {
@@ -120,8 +127,8 @@ pub struct Connection {
     session: Option<Session>,
     purpose: Purpose,
     engine: Bulk,
-    /// known once a transaction has begun
-    backend: Option<Backend>,
+    /// the one that has begun last
+    transaction: Option<Transaction>,
 }
 
 impl Bulk {
@@ -196,9 +203,14 @@ impl Bulk {
     /// The target database answers.
     ///
     /// # Errors
-    /// As [`connect_to_ask`](Self::connect_to_ask), whose connection proves it.
+    /// As [`connect_to_ask`](Self::connect_to_ask), or it does not answer.
     pub async fn ping(&self) -> Result<(), SlotError> {
-        self.connect_to_ask().await.map(Connection::release)
+        let connection = self.connect_to_ask().await?;
+        // A pooler takes connections even if it has none itself.
+        let answer = async { Ok(connection.client().batch_execute("SELECT 1").await?) };
+        self.in_time(answer).await.map_err(SlotError::Database)?;
+        connection.release();
+        Ok(())
     }
 
     /// Opens a connection for a load that has been let in, or takes one that an earlier load left behind in good order.
@@ -228,12 +240,30 @@ impl Bulk {
     }
 
     fn connection(&self, session: Session, purpose: Purpose) -> Connection {
-        Connection { session: Some(session), purpose, engine: self.clone(), backend: None }
+        Connection { session: Some(session), purpose, engine: self.clone(), transaction: None }
     }
 
     fn take_idle(&self) -> Option<Session> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
+    }
+
+    /// Tells the server to stop working for a session. Behind a pooler that is a question to the server, of just that transaction, once the
+    /// session is closed: PgBouncer crashes by cancel requests whose client does not wait (1.18 to 1.20; its issues 801, 822, 904).
+    async fn stop(&self, session: &Session, transaction: Option<Transaction>) -> Result<(), DatabaseError> {
+        if !self.0.settings.behind_pooler {
+            return Ok(session.client.cancel_token().cancel_query(NoTls).await?);
+        }
+        session.io.abort();
+        let Some(Transaction { backend, start_micros }) = transaction else {
+            return Ok(());
+        };
+        let aside = self.connect_aside().await?;
+        let sql = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
+                   WHERE pid = $1 AND (extract(epoch FROM xact_start) * 1000000)::bigint = $2";
+        aside.client().query_typed(sql, &[(&backend.pid, Type::INT4), (&start_micros, Type::INT8)]).await?;
+        aside.release();
+        Ok(())
     }
 
     async fn open(&self) -> Result<Session, DatabaseError> {
@@ -254,16 +284,16 @@ impl Bulk {
     }
 }
 
-/// The server process of the transaction in which this is asked. Behind a pooler the next transaction may have another.
-async fn who_am_i(client: &Client) -> Result<Backend, DatabaseError> {
+async fn which_transaction(client: &Client) -> Result<Transaction, DatabaseError> {
     let row = client
         .query_typed_one(
-            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint, (extract(epoch FROM xact_start) * 1000000)::bigint \
              FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
             &[],
         )
         .await?;
-    Ok(Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? })
+    let backend = Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? };
+    Ok(Transaction { backend, start_micros: row.try_get(2)? })
 }
 
 async fn set_local(client: &Client, name: &str, value: Option<&String>) -> Result<(), DatabaseError> {
@@ -283,7 +313,7 @@ impl Connection {
 
     /// The server process that has the load's transaction.
     pub fn backend(&self) -> Backend {
-        self.backend.expect("a transaction that has begun")
+        self.transaction.expect("a transaction that has begun").backend
     }
 
     /// Tells admission what the load's table is called: see [`Place::settle`].
@@ -315,13 +345,13 @@ impl Connection {
         );
         let client = self.client();
         // All of it in one flight.
-        let ((), backend, (), ()) = try_join!(
+        let ((), transaction, (), ()) = try_join!(
             async { Ok(client.batch_execute(&begin).await?) },
-            who_am_i(client),
+            which_transaction(client),
             set_local(client, "TimeZone", reading.time_zone.as_ref()),
             set_local(client, "DateStyle", reading.date_style.as_ref()),
         )?;
-        self.backend = Some(backend);
+        self.transaction = Some(transaction);
         Ok(())
     }
 
@@ -407,13 +437,13 @@ impl Drop for Connection {
             return;
         };
         let purpose = std::mem::replace(&mut self.purpose, Purpose::Aside);
+        let (engine, transaction) = (self.engine.clone(), self.transaction);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.io.abort();
             return;
         };
         runtime.spawn(async move {
-            let cancel = session.client.cancel_token();
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, engine.stop(&session, transaction)).await;
             session.io.abort();
             drop(purpose);
         });

@@ -218,6 +218,37 @@ async fn cancelled_behind_a_pooler() {
     worlds[0].load_csv("t", "id\n1\n").await.committed(1);
 }
 
+/// Closing the connection does not reach a server process that is busy, and PgBouncer takes no cancel request.
+#[tokio::test]
+async fn what_a_server_process_is_busy_with_is_cancelled_too() {
+    let db = Database::create().await;
+    db.sql(
+        "CREATE TABLE t (id int); CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END'; \
+         CREATE TRIGGER nap BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION nap()",
+    )
+    .await;
+    let bouncer = Bouncer::start(&db, SERVER_CONNECTIONS).await;
+    let service = Service::start(&bouncer.url, &["--pgbouncer"]).await;
+    let world = World::of(db, service);
+    let load = Trickle::begin(&world, "t");
+    load.send("id\n1\n");
+    let job = world.wait_for_job(|job| job["state"] == "running").await;
+    let finishing = tokio::spawn(load.finish());
+    let asleep = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    world.db.wait_until(&format!("SELECT count(*) = 1 {asleep}")).await;
+    let cancel = world
+        .http
+        .post(world.url(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap())))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(Answer::of(cancel).await.json["state"], "cancelled");
+    finishing.await.unwrap().problem(409, "cancelled");
+    world.db.wait_until(&format!("SELECT count(*) = 0 {asleep}")).await;
+    // PgBouncer lives.
+    assert_eq!(world.get("/v1/jobs").await.status, StatusCode::OK);
+}
+
 /// The worst case for whoever goes by process numbers: the instance is killed while the pooler stands still, so that the load's transaction
 /// stays open with nobody behind it.
 #[tokio::test]

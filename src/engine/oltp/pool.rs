@@ -150,6 +150,16 @@ impl Pool {
         false
     }
 
+    /// Tells the server to stop, and closes the connection. A pooler is only told the latter: PgBouncer crashes by cancel requests whose
+    /// client does not wait (1.18 to 1.20; its issues 801, 822, 904).
+    async fn cancel(&self, session: &Session) {
+        if !self.settings().behind_pooler {
+            let cancel = session.client.cancel_token();
+            let _ = tokio::time::timeout(self.settings().command_timeout, cancel.cancel_query(NoTls)).await;
+        }
+        session.io.abort();
+    }
+
     fn put_back(&self, mut session: Session, permit: OwnedSemaphorePermit) {
         session.idle_since = Instant::now();
         if !session.client.is_closed() {
@@ -186,9 +196,9 @@ impl Lease {
     /// Tells the server to stop working on what was asked, and closes the connection. Its place is free when that is done.
     pub(super) fn abandon(mut self) {
         if let Some((session, permit)) = self.held.take() {
-            let within = self.pool.settings().command_timeout;
+            let pool = self.pool.clone();
             spawn(async move {
-                cancel(&session, within).await;
+                pool.cancel(&session).await;
                 drop(permit);
             });
         }
@@ -206,10 +216,9 @@ impl Drop for Lease {
         }
         // The caller is gone in the middle of a query. Answers come in order: behind that of a ping there is none left.
         spawn(async move {
-            let within = pool.settings().command_timeout;
-            match tokio::time::timeout(within, session.ping()).await {
+            match tokio::time::timeout(pool.settings().command_timeout, session.ping()).await {
                 Ok(Ok(())) => pool.put_back(session, permit),
-                _ => cancel(&session, within).await,
+                _ => pool.cancel(&session).await,
             }
         });
     }
@@ -220,10 +229,4 @@ fn spawn(work: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(work);
     }
-}
-
-async fn cancel(session: &Session, within: Duration) {
-    let cancel = session.client.cancel_token();
-    let _ = tokio::time::timeout(within, cancel.cancel_query(NoTls)).await;
-    session.io.abort();
 }

@@ -29,7 +29,7 @@ impl Bouncer {
     /// In transaction mode, with so many server connections.
     pub(crate) async fn start(db: &Database, server_connections: u32) -> Bouncer {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("pgsluice-test-bouncer-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let name = format!("pgsluice-test-bouncer{}-{}", NUMBER.fetch_add(1, Relaxed), std::process::id());
         let dir = std::env::temp_dir().join(name);
         let server = socket_dir(db);
         std::fs::create_dir(&dir).unwrap();

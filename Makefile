@@ -5,18 +5,20 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check check-deploy bench bench-rejects bench-http2 build docs fmt
+.PHONY: help quickstart test test-matrix test-pgbouncer check check-deploy bench bench-rejects bench-http2 bench-oltp build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
+	@echo "make test-pgbouncer  500 loads and 20,000 status queries through PgBouncer"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make check-deploy the unit and the alert rules in deploy/, by systemd and promtool"
 	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
 	@echo "make bench-http2  nine uploads on one HTTP/2 connection, beside a stalled one and without it"
+	@echo "make bench-oltp   GET /v1/jobs/{id} beside asyncpg and psycopg, idle and while loads run; writes docs/BENCHMARKS-OLTP.md"
 
 quickstart:
 	@scripts/quickstart.sh
@@ -25,11 +27,17 @@ build:
 	cargo build --release --locked
 
 test: target/test-venv/.ready
-	@scripts/install.sh server postgis curl
+	@scripts/install.sh server postgis pgbouncer curl
 	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
 	cargo test --locked --features otlp --test it otlp::
+	@scripts/wait-for-clusters.sh
+
+# In `make test` there are fewer.
+test-pgbouncer:
+	@scripts/install.sh server pgbouncer
+	PGSLUICE_TEST_LOADS=500 PGSLUICE_TEST_QUERIES=20000 cargo test --locked --test it pgbouncer
 	@scripts/wait-for-clusters.sh
 
 SERVERS ?= 14 16 17 18
@@ -58,6 +66,11 @@ bench-http2:
 	@scripts/install.sh server
 	cargo test --release --locked --test it measure_nine_uploads -- --ignored --nocapture
 	@scripts/wait-for-clusters.sh
+
+bench-oltp: target/bench-venv/.ready
+	@scripts/install.sh server pgbouncer wrk curl
+	cargo build --release --locked --bin pgsluice --example bench_data
+	target/bench-venv/bin/python bench/oltp.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
 
 # What docs/ARROW.md and docs/CONFIGURATION.md say is asked of the code; tests hold the pages to it.
 docs:

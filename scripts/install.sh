@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), postgis (for the
-# newest of Debian's servers), curl, python (with venv), node (with npm). What is there is left alone.
+# newest of Debian's servers), pgbouncer, wrk, curl, python (with venv), node (with npm). What is there is left alone.
 set -eu
 
 as_root() {
@@ -48,6 +48,25 @@ install_server() {
     return "${status:-0}"
 }
 
+# Debian's package would start a service. As above: only the program is wanted.
+install_pgbouncer() {
+    policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        apt pgbouncer
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    apt pgbouncer || status=$?
+    as_root rm "$policy"
+    return "${status:-0}"
+}
+
+# Debian has it in a directory that is not on everybody's PATH.
+has_pgbouncer() {
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]
+}
+
 install_postgis() {
     version=$(ls /usr/lib/postgresql 2>/dev/null | sort -n | tail -n 1)
     [ -n "$version" ] || return 0
@@ -58,6 +77,8 @@ for thing in "$@"; do
     case $thing in
         server) has_server || install_server ;;
         postgis) install_postgis ;;
+        pgbouncer) has_pgbouncer || install_pgbouncer ;;
+        wrk) command -v wrk >/dev/null || apt wrk ;;
         curl) command -v curl >/dev/null || apt curl ca-certificates ;;
         python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
         node) command -v npm >/dev/null || apt nodejs npm ;;

@@ -102,21 +102,42 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_LOCK_TIMEOUT", default_value_t = 30, value_name = "SECONDS")]
     lock_timeout: u64,
 
-    /// Connections of the metadata pool
-    #[arg(long, env = "PGSLUICE_POOL_SIZE", default_value_t = 8, value_parser = positive())]
+    /// Connections that the metadata pool keeps
+    #[arg(long, env = "PGSLUICE_POOL_SIZE", default_value_t = 8, value_parser = positive(), value_name = "CONNECTIONS")]
     pool_size: u32,
+    /// Connections that the pool opens beyond them when all are in use, and closes when they come back
+    #[arg(long, env = "PGSLUICE_MAX_OVERFLOW", default_value_t = 10, value_name = "CONNECTIONS",
+          value_parser = clap::value_parser!(u32).range(..=10_000))]
+    max_overflow: u32,
     /// How long a query waits for a connection of the pool, in seconds
     #[arg(long, env = "PGSLUICE_POOL_TIMEOUT", default_value_t = 5, value_name = "SECONDS")]
     pool_timeout: u64,
     /// Age at which the pool replaces a connection, in seconds
     #[arg(long, env = "PGSLUICE_POOL_RECYCLE", default_value_t = 1800, value_name = "SECONDS")]
     pool_recycle: u64,
-    /// Test a connection before each use
+    /// Test a connection that was idle for more than half a second before it is used
     #[arg(long, env = "PGSLUICE_POOL_PRE_PING", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pool_pre_ping: bool,
     /// How long one metadata query may take, in seconds
     #[arg(long, env = "PGSLUICE_COMMAND_TIMEOUT", default_value_t = 10, value_name = "SECONDS")]
     command_timeout: u64,
+    /// Statements that each connection of the pool keeps prepared, least recently used out first; 0: none [default: 100, and 0 behind
+    /// PgBouncer in transaction mode]
+    #[arg(long, env = "PGSLUICE_STATEMENT_CACHE_SIZE", value_name = "STATEMENTS",
+          value_parser = clap::value_parser!(u32).range(..=10_000))]
+    statement_cache_size: Option<u32>,
+    /// The database URLs lead through PgBouncer in transaction mode, or its like; found out at the start if not given
+    #[arg(long, env = "PGSLUICE_PGBOUNCER")]
+    pub(crate) pgbouncer: bool,
+    /// How many instances like this one share the databases, for the connection budget
+    #[arg(long, env = "PGSLUICE_INSTANCES", default_value_t = 1, value_parser = positive(), value_name = "INSTANCES")]
+    pub(crate) instances: u32,
+    /// Start although the pools of all instances may open more connections than PostgreSQL has room for
+    #[arg(long, env = "PGSLUICE_ALLOW_OVERSUBSCRIPTION")]
+    pub(crate) allow_oversubscription: bool,
+    /// What the connections are called in pg_stat_activity, followed by oltp or bulk; a URL's application_name goes before
+    #[arg(long, env = "PGSLUICE_APPLICATION_NAME", default_value = "pgsluice", value_name = "NAME")]
+    application_name: String,
 
     /// Largest body, in bytes
     #[arg(long, env = "PGSLUICE_BODY_BYTES_MAX", default_value_t = 1 << 40, value_name = "BYTES")]
@@ -217,7 +238,8 @@ impl Serve {
         })
     }
 
-    pub(crate) fn bulk(&self, url: String) -> config::Bulk {
+    /// `behind_pooler`: the connections are shared with others, from one transaction to the next.
+    pub(crate) fn bulk(&self, url: String, behind_pooler: bool) -> config::Bulk {
         config::Bulk {
             url,
             slots: self.bulk_slots as usize,
@@ -225,19 +247,30 @@ impl Serve {
             memory_bytes: self.memory_budget,
             waiting_loads: self.waiting_loads as usize,
             slot_wait: Duration::from_millis(self.bulk_slot_wait_ms),
-            connect_timeout: Duration::from_secs(self.connect_timeout),
+            connect_timeout: self.connect_timeout(),
             lock_timeout: Duration::from_secs(self.lock_timeout),
+            application_name: self.application_name.clone(),
+            behind_pooler,
         }
     }
 
-    pub(crate) fn oltp(&self, url: String) -> config::Oltp {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout)
+    }
+
+    pub(crate) fn oltp(&self, url: String, behind_pooler: bool) -> config::Oltp {
+        let default = if behind_pooler { 0 } else { config::Oltp::default().statement_cache_size };
         config::Oltp {
             url,
             pool_size: self.pool_size as usize,
+            max_overflow: self.max_overflow as usize,
             pool_timeout: Duration::from_secs(self.pool_timeout),
             pool_recycle: Duration::from_secs(self.pool_recycle),
             pool_pre_ping: self.pool_pre_ping,
             command_timeout: Duration::from_secs(self.command_timeout),
+            statement_cache_size: self.statement_cache_size.map_or(default, |size| size as usize),
+            application_name: self.application_name.clone(),
+            behind_pooler,
         }
     }
 

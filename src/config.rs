@@ -98,6 +98,10 @@ pub struct Bulk {
     pub connect_timeout: Duration,
     /// `SET LOCAL lock_timeout` of a load: how long it waits for a lock that somebody else holds
     pub lock_timeout: Duration,
+    /// what the connections are called, before ` bulk`
+    pub application_name: String,
+    /// server connections are shared with others, from one transaction to the next
+    pub behind_pooler: bool,
 }
 
 /// The OLTP engine: many short queries on the jobs' metadata.
@@ -107,14 +111,39 @@ pub struct Oltp {
     pub url: String,
     /// connections kept
     pub pool_size: usize,
+    /// connections opened beyond them when all are in use, and closed when they come back
+    pub max_overflow: usize,
     /// how long a query waits for a connection
     pub pool_timeout: Duration,
     /// connections older than this are replaced
     pub pool_recycle: Duration,
-    /// test a connection before each use
+    /// test a connection that was idle before it is used
     pub pool_pre_ping: bool,
     /// how long one query may take
     pub command_timeout: Duration,
+    /// statements that each connection keeps prepared; with 0 they are sent unnamed
+    pub statement_cache_size: usize,
+    /// what the connections are called, before ` oltp`
+    pub application_name: String,
+    /// server connections are shared with others, from one transaction to the next
+    pub behind_pooler: bool,
+}
+
+impl Default for Oltp {
+    fn default() -> Oltp {
+        Oltp {
+            url: String::new(),
+            pool_size: 8,
+            max_overflow: 10,
+            pool_timeout: Duration::from_secs(5),
+            pool_recycle: Duration::from_secs(1800),
+            pool_pre_ping: true,
+            command_timeout: Duration::from_secs(10),
+            statement_cache_size: 100,
+            application_name: "pgsluice".to_owned(),
+            behind_pooler: false,
+        }
+    }
 }
 
 /// What one load may ask for.

@@ -11,10 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use pgsluice::config;
+use pgsluice::engine::budget::{self, BudgetError, Demand};
 use pgsluice::engine::bulk::Bulk;
 use pgsluice::engine::embedded::Cluster;
 use pgsluice::engine::migrate;
 use pgsluice::engine::oltp::Oltp;
+use pgsluice::engine::pooler;
 use pgsluice::error::DatabaseError;
 use pgsluice::http::{self, Documents, Edge, Shutdown};
 use pgsluice::jobs::{Conductor, Housekeeper};
@@ -106,8 +108,10 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     let metadata = serve.databases.metadata().or(embedded).ok_or("no database")?;
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
     migrate_both(&metadata, &target).await?;
-    let bulk = Bulk::new(serve.bulk(target))?;
-    let oltp = Oltp::new(serve.oltp(metadata))?;
+    let pooled = Pooled::find_out(serve, &metadata, &target).await?;
+    let (bulk, oltp) = (serve.bulk(target, pooled.target), serve.oltp(metadata, pooled.metadata));
+    check_budget(serve, &bulk, &oltp).await?;
+    let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
@@ -123,6 +127,44 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     stop_housekeeping.cancel();
     housekeeping.await?;
     Ok(())
+}
+
+/// Which URLs lead through a pooler that gives each transaction to whichever of its server connections is free.
+struct Pooled {
+    metadata: bool,
+    target: bool,
+}
+
+impl Pooled {
+    async fn find_out(serve: &Serve, metadata: &str, target: &str) -> Result<Pooled, Failure> {
+        if serve.pgbouncer {
+            return Ok(Pooled { metadata: true, target: true });
+        }
+        let shares_connections = async |url| pooler::shares_connections(url, "pgsluice start", serve.connect_timeout()).await;
+        let of_metadata = shares_connections(metadata).await?;
+        let of_target = if target == metadata { of_metadata } else { shares_connections(target).await? };
+        if of_metadata || of_target {
+            tracing::info!("the database is behind a pooler in transaction mode: going on as with --pgbouncer");
+        }
+        Ok(Pooled { metadata: of_metadata, target: of_target })
+    }
+}
+
+/// What a pooler is asked for is limited by the pooler, so only what goes to PostgreSQL itself is counted.
+async fn check_budget(serve: &Serve, bulk: &config::Bulk, oltp: &config::Oltp) -> Result<(), Failure> {
+    let oltp_parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow")];
+    let beside = Bulk::connections_beside(bulk.slots);
+    let bulk_parts = vec![(bulk.slots as u64, "--bulk-slots"), (beside as u64, "beside them")];
+    let demands = [(oltp.behind_pooler, &oltp.url, oltp_parts), (bulk.behind_pooler, &bulk.url, bulk_parts)];
+    let demands = demands.into_iter().filter(|(pooled, ..)| !pooled);
+    let demands = demands.map(|(_, url, parts)| Demand { url: url.clone(), parts }).collect();
+    match budget::check(demands, serve.instances.into(), serve.connect_timeout()).await {
+        Err(BudgetError::Over(arithmetic)) if serve.allow_oversubscription => {
+            tracing::warn!("{arithmetic}");
+            Ok(())
+        }
+        checked => Ok(checked?),
+    }
 }
 
 /// SIGTERM, SIGINT or SIGHUP (the terminal is gone) begins an orderly shutdown; the next one ends the grace of loads that still run.

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::try_join;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
@@ -56,12 +57,18 @@ pub enum Sight {
     Gone,
 }
 
+/// A transaction and the server process that has it. Behind a pooler the next one may have another.
+#[derive(Debug, Clone, Copy)]
+struct Transaction {
+    backend: Backend,
+    start_micros: i64,
+}
+
 /// A driver's client with the task that moves its bytes.
 #[derive(Debug)]
 struct Session {
     client: Client,
     io: JoinHandle<()>,
-    backend: Backend,
 }
 
 /// Settings that a load asks for because they change what its text means; the session's own otherwise.
@@ -71,6 +78,36 @@ pub struct Reading {
     pub time_zone: Option<String>,
     /// `DateStyle`
     pub date_style: Option<String>,
+}
+
+/// `synchronous_commit`: what a COMMIT waits for before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynchronousCommit {
+    /// nothing: a crash of the server may take back a load that was answered 201
+    Off,
+    /// the server's own disk
+    Local,
+    /// a synchronous standby has it in its operating system
+    RemoteWrite,
+    /// the disk, and that of a synchronous standby if there is one
+    On,
+    /// a synchronous standby shows it
+    RemoteApply,
+}
+
+impl SynchronousCommit {
+    /// Every value, by PostgreSQL's name.
+    pub const ALL: [(&str, SynchronousCommit); 5] = [
+        ("on", SynchronousCommit::On),
+        ("off", SynchronousCommit::Off),
+        ("local", SynchronousCommit::Local),
+        ("remote_write", SynchronousCommit::RemoteWrite),
+        ("remote_apply", SynchronousCommit::RemoteApply),
+    ];
+
+    fn name(self) -> &'static str {
+        SynchronousCommit::ALL.iter().find(|(_, value)| *value == self).map_or("on", |(name, _)| name)
+    }
 }
 
 /// What a connection is for. Dropped with it, it makes room for the next one.
@@ -91,6 +128,8 @@ pub struct Connection {
     session: Option<Session>,
     purpose: Purpose,
     engine: Bulk,
+    /// the one that has begun last
+    transaction: Option<Transaction>,
 }
 
 impl Bulk {
@@ -99,7 +138,8 @@ impl Bulk {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(settings: config::Bulk) -> Result<Bulk, DatabaseError> {
-        let (config, tls) = connection_config(&settings.url, "pgsluice bulk", settings.connect_timeout)?;
+        let name = format!("{} bulk", settings.application_name);
+        let (config, tls) = connection_config(&settings.url, &name, settings.connect_timeout)?;
         Ok(Bulk(Arc::new(Inner {
             config,
             tls,
@@ -114,6 +154,12 @@ impl Bulk {
             idle: Mutex::default(),
             asking: Arc::new(Semaphore::new(1)),
         })))
+    }
+
+    /// The most connections that may be open at once beside those of the slots: each load's second one, a question about a table, and
+    /// recovery's.
+    pub fn connections_beside(slots: usize) -> usize {
+        slots + 2
     }
 
     /// How long the target database may take to answer what a load has to know before it begins.
@@ -165,9 +211,14 @@ impl Bulk {
     /// The target database answers.
     ///
     /// # Errors
-    /// As [`connect_to_ask`](Self::connect_to_ask), whose connection proves it.
+    /// As [`connect_to_ask`](Self::connect_to_ask), or it does not answer.
     pub async fn ping(&self) -> Result<(), SlotError> {
-        self.connect_to_ask().await.map(Connection::release)
+        let connection = self.connect_to_ask().await?;
+        // A pooler takes connections even if it has none itself.
+        let answer = async { Ok(connection.client().batch_execute("SELECT 1").await?) };
+        self.in_time(answer).await.map_err(SlotError::Database)?;
+        connection.release();
+        Ok(())
     }
 
     /// Opens a connection for a load that has been let in, or takes one that an earlier load left behind in good order.
@@ -197,12 +248,30 @@ impl Bulk {
     }
 
     fn connection(&self, session: Session, purpose: Purpose) -> Connection {
-        Connection { session: Some(session), purpose, engine: self.clone() }
+        Connection { session: Some(session), purpose, engine: self.clone(), transaction: None }
     }
 
     fn take_idle(&self) -> Option<Session> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
+    }
+
+    /// Tells the server to stop working for a session. Behind a pooler that is a question to the server, of just that transaction, once the
+    /// session is closed: PgBouncer crashes by cancel requests whose client does not wait (1.18 to 1.20; its issues 801, 822, 904).
+    async fn stop(&self, session: &Session, transaction: Option<Transaction>) -> Result<(), DatabaseError> {
+        if !self.0.settings.behind_pooler {
+            return Ok(session.client.cancel_token().cancel_query(self.0.tls.clone()).await?);
+        }
+        session.io.abort();
+        let Some(Transaction { backend, start_micros }) = transaction else {
+            return Ok(());
+        };
+        let aside = self.connect_aside().await?;
+        let sql = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
+                   WHERE pid = $1 AND (extract(epoch FROM xact_start) * 1000000)::bigint = $2";
+        aside.client().query_typed(sql, &[(&backend.pid, Type::INT4), (&start_micros, Type::INT8)]).await?;
+        aside.release();
+        Ok(())
     }
 
     async fn open(&self) -> Result<Session, DatabaseError> {
@@ -219,20 +288,28 @@ impl Bulk {
                 tracing::debug!(%error, "bulk connection ended");
             }
         });
-        let backend = who_am_i(&client).await?;
-        Ok(Session { client, io, backend })
+        Ok(Session { client, io })
     }
 }
 
-async fn who_am_i(client: &Client) -> Result<Backend, DatabaseError> {
+async fn which_transaction(client: &Client) -> Result<Transaction, DatabaseError> {
     let row = client
         .query_typed_one(
-            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint, (extract(epoch FROM xact_start) * 1000000)::bigint \
              FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
             &[],
         )
         .await?;
-    Ok(Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? })
+    let backend = Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? };
+    Ok(Transaction { backend, start_micros: row.try_get(2)? })
+}
+
+async fn set_local(client: &Client, name: &str, value: Option<&String>) -> Result<(), DatabaseError> {
+    if let Some(value) = value {
+        let set = "SELECT pg_catalog.set_config($1, $2, true)";
+        client.query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
+    }
+    Ok(())
 }
 
 impl Connection {
@@ -242,9 +319,9 @@ impl Connection {
         &self.session.as_ref().expect("a live connection").client
     }
 
-    /// The server process on the other side.
+    /// The server process that has the load's transaction.
     pub fn backend(&self) -> Backend {
-        self.session.as_ref().expect("a live connection").backend
+        self.transaction.expect("a transaction that has begun").backend
     }
 
     /// Tells admission what the load's table is called: see [`Place::settle`].
@@ -256,26 +333,33 @@ impl Connection {
     }
 
     /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
-    /// local to it, so that the next load starts afresh.
+    /// local to it, so that the next load starts afresh, and whoever else a pooler gives the connection to.
     ///
     /// # Errors
     /// 22023 for a setting that the server does not know.
-    pub async fn begin(&self, reading: &Reading) -> Result<(), DatabaseError> {
+    pub async fn begin(&mut self, reading: &Reading, synchronous_commit: Option<SynchronousCommit>) -> Result<(), DatabaseError> {
+        let durable = match synchronous_commit {
+            Some(wanted) => format!("SET LOCAL synchronous_commit = {}", wanted.name()),
+            // What a load says is committed stays committed, unless the client has said that it need not.
+            None => "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+                     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
+                .to_owned(),
+        };
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
              SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-             SET LOCAL lock_timeout = {}; \
-             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-              WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
+             SET LOCAL lock_timeout = {}; {durable}",
             self.engine.0.settings.lock_timeout.as_millis(),
         );
-        self.client().batch_execute(&begin).await?;
-        for (name, value) in [("TimeZone", &reading.time_zone), ("DateStyle", &reading.date_style)] {
-            if let Some(value) = value {
-                let set = "SELECT pg_catalog.set_config($1, $2, true)";
-                self.client().query_typed(set, &[(&name, Type::TEXT), (value, Type::TEXT)]).await?;
-            }
-        }
+        let client = self.client();
+        // All of it in one flight.
+        let ((), transaction, (), ()) = try_join!(
+            async { Ok(client.batch_execute(&begin).await?) },
+            which_transaction(client),
+            set_local(client, "TimeZone", reading.time_zone.as_ref()),
+            set_local(client, "DateStyle", reading.date_style.as_ref()),
+        )?;
+        self.transaction = Some(transaction);
         Ok(())
     }
 
@@ -361,14 +445,13 @@ impl Drop for Connection {
             return;
         };
         let purpose = std::mem::replace(&mut self.purpose, Purpose::Aside);
-        let tls = self.engine.0.tls.clone();
+        let (engine, transaction) = (self.engine.clone(), self.transaction);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.io.abort();
             return;
         };
         runtime.spawn(async move {
-            let cancel = session.client.cancel_token();
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(tls)).await;
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, engine.stop(&session, transaction)).await;
             session.io.abort();
             drop(purpose);
         });

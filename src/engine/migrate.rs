@@ -1,6 +1,10 @@
-//! Brings a database's `pgsluice` schema up to date: one instance at a time, under an advisory lock, on a connection of its own.
+//! Brings a database's `pgsluice` schema up to date: one instance at a time, under an advisory lock, in one transaction. The lock is the
+//! transaction's, because behind a pooler a session's would stay with whoever gets the server connection next.
 
-use refinery::{Migration, Runner};
+use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
+use refinery_core::{Migration, Runner};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_postgres::Client;
 
 use super::{connection_config, unreachable};
@@ -36,21 +40,24 @@ pub const TARGET: Steps = Steps {
 /// Takes every step that has not been taken.
 ///
 /// # Errors
-/// The database cannot be reached, or a step fails; a failed step leaves nothing behind.
+/// The database cannot be reached, or a step fails; a failure leaves nothing behind.
 pub async fn migrate(url: &str, steps: Steps) -> Result<(), DatabaseError> {
     let (config, tls) = connection_config(url, "pgsluice migrate", CONNECT_TIMEOUT)?;
-    let (mut client, connection) = config.connect(tls).await?;
+    let (client, connection) = config.connect(tls).await?;
     let io = tokio::spawn(connection);
-    let result = migrate_locked(&mut client, steps).await;
+    let result = migrate_locked(&client, steps).await;
     drop(client);
-    // Only a closed connection has given back its lock for sure.
+    // What is not committed is gone when the connection is closed.
     let _ = io.await;
     result
 }
 
-async fn migrate_locked(client: &mut Client, steps: Steps) -> Result<(), DatabaseError> {
-    let lock = format!("SET lock_timeout = '60s'; SELECT pg_catalog.pg_advisory_lock({LOCK_KEY})");
-    client.batch_execute(&lock).await?;
+async fn migrate_locked(client: &Client, steps: Steps) -> Result<(), DatabaseError> {
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = 0; \
+         SELECT pg_catalog.pg_advisory_xact_lock({LOCK_KEY})"
+    );
+    client.batch_execute(&begin).await?;
     create_schema(client).await?;
     let migrations = steps
         .files
@@ -61,14 +68,53 @@ async fn migrate_locked(client: &mut Client, steps: Steps) -> Result<(), Databas
     let mut runner = Runner::new(&migrations);
     runner.set_migration_table_name(steps.history);
     let report = runner
-        .run_async(client)
+        .run_async(&mut OneTransaction(client))
         .await
         .map_err(|error| unreachable(format!("a migration failed: {}", deepest(&error))))?;
+    client.batch_execute("COMMIT").await?;
     for step in report.applied_migrations() {
         tracing::info!(%step, history = steps.history, "migrated");
     }
     Ok(())
 }
+
+/// Lets the runner, which would open a transaction for each step, work in the one that is open.
+struct OneTransaction<'a>(&'a Client);
+
+impl AsyncTransaction for OneTransaction<'_> {
+    type Error = tokio_postgres::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(&'a mut self, queries: T) -> Result<usize, Self::Error> {
+        let mut count = 0;
+        for query in queries {
+            self.0.batch_execute(query).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for OneTransaction<'_> {
+    /// What the history table holds: version, name, time and checksum of each step.
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Self::Error> {
+        let rows = self.0.query_typed(query, &[]).await?;
+        rows.iter()
+            .map(|row| {
+                let (applied_on, checksum): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
+                // Only for show; the checksum is what is compared, and one that cannot be read is like none.
+                let applied_on = OffsetDateTime::parse(applied_on, &Rfc3339).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                Ok(Migration::applied(
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    applied_on,
+                    checksum.parse().unwrap_or_default(),
+                ))
+            })
+            .collect()
+    }
+}
+
+impl AsyncMigrate for OneTransaction<'_> {}
 
 /// The runner's errors say which step failed and keep the server's reason to themselves, some sources deeper.
 fn deepest(error: &dyn std::error::Error) -> String {

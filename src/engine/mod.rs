@@ -1,11 +1,13 @@
 //! DATABASE: the two engines and what they share, which is how to reach a PostgreSQL and how to read its errors.
 
 pub mod admission;
+pub mod budget;
 pub mod bulk;
 pub mod catalog;
 pub mod embedded;
 pub mod migrate;
 pub mod oltp;
+pub mod pooler;
 mod tls;
 mod types;
 mod url;

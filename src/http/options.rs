@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::fields;
 use super::problem::Problem;
 use crate::config::Limits;
-use crate::engine::bulk::Reading;
+use crate::engine::bulk::{Reading, SynchronousCommit};
 use crate::ingest::arrow::Container;
 use crate::ingest::csv::{self, Columns, Syntax};
 use crate::ingest::rejects::{OnError, Tolerance};
@@ -109,6 +109,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         Some(_) => return Err(invalid("segments is adaptive or one")),
     };
     let reading = Reading { time_zone: query.take("timezone"), date_style: query.take("datestyle") };
+    let synchronous_commit = query.take("synchronous_commit").map(|text| synchronous_commit(&text)).transpose()?;
     let timeout = query.take("timeout").map(|text| seconds(&text, limits.load_timeout)).transpose()?;
     let expected_rows = query.take("expected_rows").map(|text| count(&text)).transpose()?;
     let on_error = on_error(&mut query, segments, limits)?;
@@ -120,7 +121,8 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         Format::Arrow(_) => ("", " (an Arrow schema names its own columns)"),
     };
     query.finish(&format!(
-        "format, {own}timezone, datestyle, segments, on_error, reject_limit, reject_ratio, expected_rows, timeout{hint}"
+        "format, {own}timezone, datestyle, segments, on_error, reject_limit, reject_ratio, expected_rows, synchronous_commit, \
+         timeout{hint}"
     ))?;
     Ok(Request {
         table,
@@ -129,6 +131,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
         encoding,
         segments,
         reading,
+        synchronous_commit,
         on_error,
         timeout,
         digests,
@@ -410,6 +413,12 @@ fn byte(query: &mut Query, name: &'static str) -> Result<Option<u8>, Problem> {
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(Some(*byte)),
         _ => Err(invalid(format!("{name} is a single one-byte character, and no line end"))),
     }
+}
+
+fn synchronous_commit(text: &str) -> Result<SynchronousCommit, Problem> {
+    let known = SynchronousCommit::ALL;
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| invalid(format!("synchronous_commit is one of {}", known.map(|(name, _)| name).join(", "))))
 }
 
 /// The value of `expected_rows=`.

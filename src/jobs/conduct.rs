@@ -15,7 +15,7 @@ use super::tally::Outcome;
 use super::{Job, Rejected, State};
 use crate::config::Limits;
 use crate::engine::admission::Place;
-use crate::engine::bulk::{Bulk, Connection, Reading};
+use crate::engine::bulk::{Bulk, Connection, Reading, SynchronousCommit};
 use crate::engine::catalog::{self, Table};
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, Shortage, SlotError, Stop, TableError};
@@ -50,6 +50,8 @@ pub struct Request {
     pub segments: Segments,
     /// how its text is to be read
     pub reading: Reading,
+    /// what its COMMIT waits for
+    pub synchronous_commit: Option<SynchronousCommit>,
     /// what a bad row does
     pub on_error: OnError,
     /// how long it may take; the service's own limit otherwise
@@ -290,9 +292,12 @@ impl Conductor {
     }
 
     async fn find_table(&self, place: Place, request: &Request) -> Result<(Connection, Table), Failure> {
-        let connection = self.bulk.connect(place).await.map_err(SlotError::Database)?;
+        let mut connection = self.bulk.connect(place).await.map_err(SlotError::Database)?;
         let look_up = async {
-            connection.begin(&request.reading).await.map_err(TableError::from_setting)?;
+            connection
+                .begin(&request.reading, request.synchronous_commit)
+                .await
+                .map_err(TableError::from_setting)?;
             let table = catalog::find(connection.client(), &request.table).await?;
             ingest::check_columns(&table, &request.format)?;
             Ok(table)

@@ -100,13 +100,14 @@ impl Housekeeper {
     async fn resolve_orphans(&self) -> Result<(), DatabaseError> {
         let Conductor { store, me, .. } = &self.conductor;
         self.resolve_own().await?;
-        for (other, silent) in store.others(me.id, self.settings.lease.as_secs_f64()).await? {
+        let (known, unknown) = store.others(me.id, self.settings.lease.as_secs_f64()).await?;
+        for (other, silent) in known {
             if silent || other.is_gone(me) {
                 self.resolve_instance(other.id).await?;
             }
         }
-        for unknown in store.unknown_instances(me.id).await? {
-            self.resolve_instance(unknown).await?;
+        for instance in unknown {
+            self.resolve_instance(instance).await?;
         }
         Ok(())
     }

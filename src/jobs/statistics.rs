@@ -15,7 +15,7 @@ pub struct Statistics {
     /// the bulk engine
     pub bulk: admission::Occupancy,
     /// the OLTP engine's pool
-    pub oltp: oltp::Occupancy,
+    pub oltp: oltp::Stats,
 }
 
 impl Conductor {
@@ -25,7 +25,7 @@ impl Conductor {
             loads: self.running.tally(),
             replayed: self.replayed.get(),
             bulk: self.bulk.occupancy(),
-            oltp: self.store.oltp().occupancy(),
+            oltp: self.store.oltp().stats(),
         }
     }
 

@@ -314,27 +314,27 @@ impl Store {
         .await
     }
 
-    /// Every other instance, and whether it has been silent for longer than its lease.
-    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<Vec<(Identity, bool)>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
-                 FROM pgsluice.instances WHERE id <> $1",
-                &[(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let identity = Identity {
-                    id: row.try_get(0)?,
-                    host: row.try_get(1)?,
-                    pid: row.try_get(2)?,
-                    process_start: row.try_get(3)?,
-                };
-                Ok((identity, row.try_get(4)?))
-            })
-            .collect()
+    /// Every other instance, and whether it has been silent for longer than its lease; and those that are on no list and still have open
+    /// jobs: taken for dead and forgotten, then back for a moment.
+    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<(Vec<(Identity, bool)>, Vec<Uuid>), DatabaseError> {
+        let known = "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
+                     FROM pgsluice.instances WHERE id <> $1";
+        let unknown = "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
+                         AND instance NOT IN (SELECT id FROM pgsluice.instances)";
+        let params: [Param<'_>; 2] = [(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)];
+        let (known, unknown) = self.oltp.query_both((known, &params), (unknown, &params[..1])).await?;
+        let identity = |row: &Row| {
+            let identity = Identity {
+                id: row.try_get(0)?,
+                host: row.try_get(1)?,
+                pid: row.try_get(2)?,
+                process_start: row.try_get(3)?,
+            };
+            Ok((identity, row.try_get(4)?))
+        };
+        let known = known.iter().map(identity).collect::<Result<_, DatabaseError>>()?;
+        let unknown = unknown.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<_, DatabaseError>>()?;
+        Ok((known, unknown))
     }
 
     /// Forgets an instance, unless it has jobs that are not at their end.
@@ -363,19 +363,6 @@ impl Store {
                 Ok(Orphan { id: row.try_get(0)?, backend })
             })
             .collect()
-    }
-
-    /// Instances that are on no list and still have open jobs: taken for dead and forgotten, then back for a moment.
-    pub(super) async fn unknown_instances(&self, me: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
-                   AND instance NOT IN (SELECT id FROM pgsluice.instances)",
-                &[(&me, Type::UUID)],
-            )
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 }
 

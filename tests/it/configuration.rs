@@ -166,7 +166,10 @@ fn a_file_that_makes_no_sense_is_refused_by_name() {
 async fn the_service_runs_on_what_the_file_says() {
     let db = Database::create().await;
     db.sql("CREATE TABLE t (id int)").await;
-    let place = Place::with(format!("database-url = '{}'\nbulk-slots = 3\npool-size = 2\nbody-bytes-max = 10\n", db.url));
+    let place = Place::with(format!(
+        "database-url = '{}'\nbulk-slots = 3\npool-size = 2\nmax-overflow = 0\nbody-bytes-max = 10\n",
+        db.url
+    ));
     let migrated = pgsluice("migrate").arg("--config").arg(place.file()).output().unwrap();
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     let mut command = Service::command();

@@ -40,7 +40,7 @@ impl Collector for Jobs {
         )?;
         page.work(&loads)?;
         page.bulk(bulk)?;
-        page.oltp(oltp)
+        page.oltp(&oltp)
     }
 }
 
@@ -96,12 +96,28 @@ impl Page<'_> {
         )
     }
 
-    fn oltp(&mut self, occupancy: oltp::Occupancy) -> Result<(), fmt::Error> {
-        let oltp::Occupancy { size_max, in_use, idle, waiting } = occupancy;
-        let states = [(vec![("state", "in_use")], in_use), (vec![("state", "idle")], idle)];
-        self.gauges("oltp_pool_connections_max", "Connections that the pool may have", [(vec![], size_max)])?;
+    fn oltp(&mut self, stats: &oltp::Stats) -> Result<(), fmt::Error> {
+        let states = [(vec![("state", "in_use")], stats.checked_out), (vec![("state", "idle")], stats.idle)];
+        let most = stats.pool_size + stats.max_overflow;
+        self.gauges("oltp_pool_connections_max", "Connections that the pool may have", [(vec![], most)])?;
         self.gauges("oltp_pool_connections", "Connections of the pool", states)?;
-        self.gauges("oltp_pool_waiting", "Queries that wait for a connection", [(vec![], waiting)])
+        self.gauges("oltp_pool_overflow", "Connections beyond those that are kept", [(vec![], stats.overflow)])?;
+        self.gauges("oltp_pool_waiting", "Queries that wait for a connection", [(vec![], stats.waiting)])?;
+        let wait_seconds = stats.wait_total.as_secs_f64();
+        let help = "How long queries have waited for a connection";
+        self.counters("oltp_pool_wait", Some(&Unit::Seconds), help, [(vec![], wait_seconds)])?;
+        for (name, help, value) in [
+            ("oltp_pool_waits", "Queries that had to wait for a connection", stats.waits_total),
+            ("oltp_pool_timeouts", "Queries that waited too long for a connection", stats.timeouts_total),
+            ("oltp_pool_opened", "Connections opened", stats.opened_total),
+            ("oltp_pool_recycled", "Connections replaced because of their age", stats.recycled_total),
+            ("oltp_pool_ping_failures", "Idle connections that did not answer", stats.ping_failures_total),
+            ("oltp_command_timeouts", "Queries that were not answered in time", stats.command_timeouts_total),
+        ] {
+            self.counters(name, None, help, [(vec![], value)])?;
+        }
+        let found = [(vec![("prepared", "yes")], stats.statement_hits_total), (vec![("prepared", "no")], stats.statement_misses_total)];
+        self.counters("oltp_statements", None, "Statements run, by whether they were found prepared", found)
     }
 
     fn counters<V>(&mut self, name: &str, unit: Option<&Unit>, help: &str, samples: impl IntoIterator<Item = Sample<V>>) -> fmt::Result

@@ -1,6 +1,7 @@
 //! What every test stands on: one throw-away PostgreSQL cluster per run, a database and a service per test.
 
 pub(crate) mod arrow;
+mod bouncer;
 pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
@@ -19,6 +20,7 @@ use std::process::Command;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+pub(crate) use self::bouncer::Bouncer;
 pub(crate) use self::cluster::{Database, server_pids};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
@@ -53,6 +55,11 @@ impl World {
     pub(crate) async fn with(flags: &[&str]) -> World {
         let db = Database::create().await;
         let service = Service::start(&db.url, flags).await;
+        World::of(db, service)
+    }
+
+    /// With a service that has its own way to the database.
+    pub(crate) fn of(db: Database, service: Service) -> World {
         World { db, service, http: patient_client() }
     }
 
@@ -63,12 +70,7 @@ impl World {
         let target = proxy.url(&db.url);
         let flags = [&["--bulk-database-url", &target], flags].concat();
         let service = Service::start(&db.url, &flags).await;
-        (World { db, service, http: patient_client() }, proxy)
-    }
-
-    /// Of a database and a service that are there already.
-    pub(crate) fn of(db: Database, service: Service) -> World {
-        World { db, service, http: patient_client() }
+        (World::of(db, service), proxy)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -56,7 +56,7 @@ impl TlsServer {
         let mut postgres = program("postgres", owner);
         postgres.arg("-D").arg(&data).args(["-p", &port.to_string(), "-k"]).arg(&dir);
         // In a file, which ALTER SYSTEM overrules.
-        let settings = "listen_addresses = '127.0.0.1'\nfsync = off\nssl = on\nssl_ca_file = 'clients.crt'\nmax_connections = 30\n";
+        let settings = "listen_addresses = '127.0.0.1'\nfsync = off\nssl = on\nssl_ca_file = 'clients.crt'\nmax_connections = 60\n";
         std::fs::write(data.join("postgresql.conf"), settings).unwrap();
         let write_as_owner = |name: &str, text: &str| own(&write(&data, name, text), owner);
         write_as_owner("clients.crt", client_authority);

@@ -5,7 +5,7 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix test-pgbouncer check bench bench-rejects build docs fmt
+.PHONY: help quickstart test test-matrix test-pgbouncer check bench bench-rejects bench-oltp build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
+	@echo "make bench-oltp   GET /v1/jobs/{id} beside asyncpg and psycopg, idle and while loads run; writes docs/BENCHMARKS-OLTP.md"
 
 quickstart:
 	@scripts/quickstart.sh
@@ -56,6 +57,11 @@ bench-rejects: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
 	target/bench-venv/bin/python bench/rejects.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
+
+bench-oltp: target/bench-venv/.ready
+	@scripts/install.sh server pgbouncer wrk curl
+	cargo build --release --locked --bin pgsluice --example bench_data
+	target/bench-venv/bin/python bench/oltp.py --bin $(BUILT)/release/pgsluice --data-bin $(BUILT)/release/examples/bench_data $(BENCH)
 
 # What docs/ARROW.md says is asked of the code; a test holds the page to it.
 docs:

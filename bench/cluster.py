@@ -93,7 +93,7 @@ class Cluster:
         initdb = [self.bindir / "initdb", "-D", self.root / "data", "-U", "bench"]
         options = ["-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(
-            initdb + options, **self._as_owner(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            initdb + options, **self.as_owner(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         if done.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{done.stdout.decode(errors='replace')}")
@@ -106,7 +106,7 @@ class Cluster:
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C must reach us first, so that we stop it in order.
             self.server = subprocess.Popen(
-                command, **self._as_owner(), stdout=log, stderr=log, start_new_session=True
+                command, **self.as_owner(), stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -120,7 +120,7 @@ class Cluster:
         except RuntimeError:
             return False
 
-    def _as_owner(self):
+    def as_owner(self):
         """The server refuses to run as root: these arguments of Popen make it somebody else."""
         place = {"cwd": self.root}
         if not self.owner:

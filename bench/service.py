@@ -15,12 +15,13 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 class Service:
     """A context manager around one `pgsluice serve`."""
 
-    def __init__(self, binary, cluster, log):
+    def __init__(self, binary, cluster, log, flags=(), url=None):
         self.binary, self.cluster, self.log = binary, cluster, log
+        self.flags, self.url = flags, url or cluster.url
 
     def __enter__(self):
         command = [self.binary, "serve", "--listen", "127.0.0.1:0"]
-        command += ["--database-url", self.cluster.url]
+        command += ["--database-url", self.url, *self.flags]
         env = self.cluster.environment()
         # A setting of the caller's must not change what is measured.
         env = {name: value for name, value in env.items() if not name.startswith("PGSLUICE_")}

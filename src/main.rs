@@ -1,6 +1,7 @@
 //! Arguments and environment into a running service. Nothing else reads the environment.
 
 mod arguments;
+mod keys;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use pgsluice::access::Gate;
+use pgsluice::access::keys::Keys;
 use pgsluice::config;
 use pgsluice::engine::bulk::Bulk;
 use pgsluice::engine::embedded::Cluster;
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.map_err(Failure::from).and_then(|runtime| match arguments.command {
         Command::Serve(serve) => runtime.block_on(run_serve(*serve)),
+        Command::Keys(keys) => runtime.block_on(keys::run(keys.command)),
         Command::Migrate(databases) => runtime.block_on(run_migrate(databases)),
         Command::Openapi => {
             print!("{}", http::OPENAPI);
@@ -94,6 +98,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) 
     migrate_both(&metadata, &target).await?;
     let bulk = Bulk::new(serve.bulk(target))?;
     let oltp = Oltp::new(serve.oltp(metadata))?;
+    let gate = serve.access.requires_keys(serve.listen).then(|| Gate::new(Keys::new(oltp.clone())));
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
@@ -104,7 +109,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) 
     println!("listening on http://{address}");
     let stop_housekeeping = CancellationToken::new();
     let housekeeping = tokio::spawn(housekeeper.run(stop_housekeeping.clone()));
-    http::serve(listener, Edge::new(conductor, serve.http(address)), shutdown).await;
+    http::serve(listener, Edge::new(conductor, gate, serve.http(address)), shutdown).await;
     stop_housekeeping.cancel();
     housekeeping.await?;
     Ok(())

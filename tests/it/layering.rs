@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer and those that it may name by `crate::…`.
-const LAYERS: [(&str, &[&str]); 6] = [
-    ("http", &["http", "jobs", "ingest", "engine", "config", "error"]),
-    ("jobs", &["jobs", "ingest", "engine", "config", "error"]),
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("http", &["http", "jobs", "access", "ingest", "engine", "config", "error"]),
+    ("jobs", &["jobs", "access", "ingest", "engine", "config", "error"]),
+    ("access", &["access", "engine", "error"]),
     ("ingest", &["ingest", "encode", "engine", "config", "error"]),
     ("engine", &["engine", "encode", "config", "error"]),
     ("encode", &["encode"]),
@@ -20,7 +21,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("sfv", &["http/"]),
     (
         "tokio_postgres",
-        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs"],
+        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs", "access/keys.rs"],
     ),
     (
         "tokio",

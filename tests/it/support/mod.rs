@@ -3,6 +3,7 @@
 pub(crate) mod arrow;
 mod cluster;
 pub(crate) mod coding;
+mod keys;
 mod proxy;
 mod raw;
 mod server;
@@ -16,6 +17,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::cluster::{Database, server_pids};
+pub(crate) use self::keys::{keys, make_key};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
 pub(crate) use self::server::Server;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pgsluice::access::{Patterns, Role, keys, limits};
 use pgsluice::{config, telemetry};
 
 /// Streams CSV, Arrow and Parquet bodies over HTTP into PostgreSQL's binary COPY.
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the service (without --database-url: on an embedded private PostgreSQL)
     Serve(Box<Serve>),
+    /// Make, list and revoke keys of the API
+    Keys(Keys),
     /// Bring the databases' pgsluice schema up to date
     Migrate(Databases),
     /// Print what holds, and where each setting is from; secrets are masked
@@ -59,9 +62,6 @@ pub(crate) struct Serve {
     /// Address to listen on
     #[arg(long, env = "PGSLUICE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    /// Listen beyond loopback although the service asks nobody who they are
-    #[arg(long, env = "PGSLUICE_ALLOW_UNAUTHENTICATED")]
-    allow_unauthenticated: bool,
     /// PEM file with the certificate and those between it and its authority: serve HTTPS (and HTTP/2). Read again when it changes
     #[arg(long, env = "PGSLUICE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -71,6 +71,8 @@ pub(crate) struct Serve {
     /// PEM file with authorities: only clients with a certificate that one of them has signed are let in
     #[arg(long, env = "PGSLUICE_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Directory of the embedded PostgreSQL [default: /var/lib/pgsluice for root, else ~/.local/share/pgsluice]
     #[arg(long, env = "PGSLUICE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -200,6 +202,119 @@ pub(crate) struct Serve {
     pub(crate) log: Log,
 }
 
+/// Who may come in.
+#[derive(Debug, Args)]
+pub(crate) struct Access {
+    /// Ask for a key on loopback too, and whoever has a client certificate; beyond loopback, one is asked for anyway
+    #[arg(long, env = "PGSLUICE_REQUIRE_KEYS")]
+    require_keys: bool,
+    /// Ask nobody for a key beyond loopback either: something in front of the service keeps strangers away
+    #[arg(long, env = "PGSLUICE_ALLOW_UNAUTHENTICATED")]
+    allow_unauthenticated: bool,
+}
+
+impl Access {
+    fn check(&self) -> Result<(), String> {
+        if self.allow_unauthenticated && self.require_keys {
+            return Err("--allow-unauthenticated lets everybody in, and --require-keys does not: which of them?".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key and print it; it cannot be shown again
+    Create(Box<CreateKey>),
+    /// List all keys, the newest first
+    List(Databases),
+    /// Revoke a key: it is refused from the next request on, on every instance
+    Revoke {
+        #[command(flatten)]
+        databases: Databases,
+        /// Its id: the part between pgsluice_ and the next _
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    #[command(flatten)]
+    pub(crate) databases: Databases,
+    /// What the key is for
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    name: String,
+    /// What it may do: load into its tables and see its own jobs, read the jobs of its tables, or everything with its tables and all jobs
+    #[arg(long, value_parser = role, value_name = "load|read|admin")]
+    role: Role,
+    /// Tables it may use: schema.name, with * for any characters, separated by commas; *.* is every table, a bare name is in public
+    #[arg(long, value_parser = patterns, value_name = "PATTERNS")]
+    tables: Patterns,
+    /// When it expires: 90s, 45m, 12h, 30d, 52w [default: never]
+    #[arg(long, value_parser = lifetime, value_name = "TIME")]
+    expires: Option<Duration>,
+    /// Role of PostgreSQL that its loads run in, so that its grants decide
+    #[arg(long, value_name = "ROLE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pg_role: Option<String>,
+    /// Requests a minute, by instance
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+    /// Loads at a time, by instance
+    #[arg(long, value_name = "LOADS", value_parser = positive())]
+    loads: Option<u32>,
+    /// Bytes of bodies an hour, by instance
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 49))]
+    bytes_per_hour: Option<u64>,
+}
+
+impl CreateKey {
+    pub(crate) fn key(&self) -> keys::NewKey {
+        keys::NewKey {
+            name: self.name.clone(),
+            role: self.role,
+            tables: self.tables.clone(),
+            pg_role: self.pg_role.clone(),
+            limits: limits::Limits {
+                requests_per_minute: self.rate,
+                loads: self.loads,
+                bytes_per_hour: self.bytes_per_hour,
+            },
+            lifetime: self.expires,
+        }
+    }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::from_name(text).ok_or_else(|| "load, read or admin".to_owned())
+}
+
+fn patterns(text: &str) -> Result<Patterns, String> {
+    Patterns::parse(text.split(',').map(str::trim))
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let invalid = || "a number and a unit: s, m, h, d or w".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(invalid)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Err(invalid()),
+    };
+    let number: u32 = number.parse().map_err(|_| invalid())?;
+    // A hundred years: beyond that somebody has meant something else.
+    let seconds = u64::from(number) * unit;
+    if (1..=3_153_600_000).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(invalid()) }
+}
+
 fn positive() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=10_000)
 }
@@ -207,19 +322,18 @@ fn positive() -> clap::builder::RangedI64ValueParser<u32> {
 impl Serve {
     /// What flags ask for and must not get.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let knows_its_clients = self.tls_client_ca.is_some() || self.allow_unauthenticated;
-        if !self.listen.ip().is_loopback() && !knows_its_clients {
-            return Err(format!(
-                "the service asks nobody who they are, so listening on {} would let everybody load; listen on 127.0.0.1, ask for \
-                 client certificates (--tls-client-ca), or pass --allow-unauthenticated if something in front of the service keeps strangers away",
-                self.listen
-            ));
-        }
+        self.access.check()?;
         // Whoever names a directory means it. The default one is needed by Parquet only, and is looked at when that comes.
         if let Some(dir) = &self.spool_dir {
             tempfile::tempfile_in(dir).map_err(|error| format!("--spool-dir {}: {error}", dir.display()))?;
         }
         Ok(())
+    }
+
+    /// Whoever is listened to from beyond loopback has to say who they are: by a key, if not by a certificate.
+    pub(crate) fn requires_keys(&self) -> bool {
+        let strangers = !self.listen.ip().is_loopback() && self.tls_client_ca.is_none();
+        !self.access.allow_unauthenticated && (self.access.require_keys || strangers)
     }
 
     pub(crate) fn http(&self, listen: SocketAddr) -> config::Http {

@@ -74,6 +74,14 @@ pub enum BodyError {
         /// the limit, in bytes
         limit: u64,
     },
+    /// More bytes than this client may send for now.
+    #[error("{reason}")]
+    OverQuota {
+        /// which limit
+        reason: String,
+        /// when it may send more
+        after: Duration,
+    },
     /// The bytes are not those that the client has declared a digest of.
     #[error("the body is not the one that was declared: its digest is another")]
     Digest(
@@ -229,7 +237,7 @@ pub enum TableError {
     #[error("the name {0:?} fits more than one table: write it as schema.name")]
     Ambiguous(String),
     /// The role may not insert; a grant on single columns does not allow the lock that a load takes on the table.
-    #[error("the service's role has no INSERT privilege on {0}")]
+    #[error("the role that loads has no INSERT privilege on {0}")]
     Forbidden(String),
     /// COPY cannot load it.
     #[error("{0}")]
@@ -237,6 +245,14 @@ pub enum TableError {
     /// The request's columns are not the table's.
     #[error("{}", .0.join("; "))]
     Misfit(Vec<String>),
+    /// The role that is to load cannot be taken.
+    #[error("the service cannot take on the role {role:?} that this is to be done in: {reason}")]
+    Role {
+        /// which
+        role: String,
+        /// what PostgreSQL says
+        reason: String,
+    },
     /// The server does not know a setting that the request asks for.
     #[error("{0}")]
     Setting(String),
@@ -246,6 +262,14 @@ pub enum TableError {
 }
 
 impl TableError {
+    /// Tells a role that cannot be taken from other errors.
+    pub fn from_role(role: &str, error: DatabaseError) -> TableError {
+        match error.sqlstate.as_deref() {
+            Some("22023" | "42501") => TableError::Role { role: role.to_owned(), reason: error.message },
+            _ => TableError::Database(error),
+        }
+    }
+
     /// Tells a setting that the server refuses from other errors.
     pub fn from_setting(error: DatabaseError) -> TableError {
         match error.sqlstate.as_deref() {

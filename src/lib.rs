@@ -4,14 +4,16 @@
 //! ```text
 //!  main ──► http ──► jobs ──► ingest ──► encode
 //!           edge     control  data       pure
-//!                    plane    plane  ──► engine ──► PostgreSQL
-//!                                        bulk │ oltp
-//!                  config, error, telemetry: known to all, knowing nobody
+//!             │      plane    plane  ──► engine ──► PostgreSQL
+//!             └────► access ───────────► bulk │ oltp
+//!                    who (jobs ask it too)
+//!                             config, error, telemetry: known to all, knowing nobody
 //! ```
 //!
 //! An arrow means "may import"; `tests/it/layering.rs` reads the sources and holds it. The whole pipeline stands on one screen in
 //! [`ingest`].
 
+pub mod access;
 pub mod config;
 pub mod encode;
 pub mod engine;

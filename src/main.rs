@@ -1,6 +1,7 @@
 //! Arguments and environment into a running service. Nothing else reads the environment.
 
 mod arguments;
+mod keys;
 mod settings;
 
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use pgsluice::access::Gate;
+use pgsluice::access::keys::Keys;
 use pgsluice::config;
 use pgsluice::engine::budget::{self, BudgetError, Demand};
 use pgsluice::engine::bulk::Bulk;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.map_err(Failure::from).and_then(|runtime| match settings.arguments.command {
         Command::Serve(serve) => runtime.block_on(run_serve(*serve)),
+        Command::Keys(keys) => runtime.block_on(keys::run(keys.command)),
         Command::Migrate(databases) => runtime.block_on(run_migrate(databases)),
         Command::Config(_) => {
             print!("{shown}");
@@ -112,6 +116,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     let (bulk, oltp) = (serve.bulk(target, pooled.target), serve.oltp(metadata, pooled.metadata));
     check_budget(serve, &bulk, &oltp).await?;
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
+    let gate = serve.requires_keys().then(|| Gate::new(Keys::new(oltp.clone())));
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
@@ -123,7 +128,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     println!("listening on {scheme}://{address}");
     let stop_housekeeping = CancellationToken::new();
     let housekeeping = tokio::spawn(housekeeper.run(stop_housekeeping.clone()));
-    http::serve(listener, Edge::new(conductor, serve.http(address)), tls, shutdown).await;
+    http::serve(listener, Edge::new(conductor, gate, serve.http(address)), tls, shutdown).await;
     stop_housekeeping.cancel();
     housekeeping.await?;
     Ok(())

@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
 use super::admission::{Admission, Capacity, Occupancy, Place};
-use super::{Tls, connection_config, unreachable};
+use super::{Tls, connection_config, quote_identifier, unreachable};
 use crate::config;
 use crate::error::{DatabaseError, Shortage, SlotError};
 
@@ -333,7 +333,8 @@ impl Connection {
     }
 
     /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
-    /// local to it, so that the next load starts afresh, and whoever else a pooler gives the connection to.
+    /// local to it, so that the next load starts afresh, and whoever else a pooler gives the connection to; and should a trigger have left
+    /// the session in another role, that ends here.
     ///
     /// # Errors
     /// 22023 for a setting that the server does not know.
@@ -346,7 +347,7 @@ impl Connection {
                 .to_owned(),
         };
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; RESET ROLE; \
              SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
              SET LOCAL lock_timeout = {}; {durable}",
             self.engine.0.settings.lock_timeout.as_millis(),
@@ -361,6 +362,43 @@ impl Connection {
         )?;
         self.transaction = Some(transaction);
         Ok(())
+    }
+
+    /// Opens a transaction for questions only.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn begin_to_ask(&self) -> Result<(), DatabaseError> {
+        Ok(self.client().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY").await?)
+    }
+
+    /// Goes on as another role, up to the end of the transaction: PostgreSQL's own grants decide what may be done from here on.
+    ///
+    /// # Errors
+    /// 22023: there is no such role. 42501: the service's own is no member of it.
+    pub async fn take_role(&self, role: &str) -> Result<(), DatabaseError> {
+        // Even in quotes this means the service's own role.
+        if role == "none" {
+            let message = "\"none\" is no role".to_owned();
+            return Err(DatabaseError { sqlstate: Some("22023".to_owned()), message, ..DatabaseError::default() });
+        }
+        let set = format!("SET LOCAL ROLE {}", quote_identifier(role));
+        Ok(self.client().batch_execute(&set).await?)
+    }
+
+    /// Goes on as the service's own role, having made sure that up to here it was the one that was taken: code in the database can change
+    /// it.
+    ///
+    /// # Errors
+    /// 42501: it was another role, so nobody knows who was allowed what.
+    pub async fn leave_role(&self, role: &str) -> Result<(), DatabaseError> {
+        let held = "SELECT current_user::text = $1";
+        let held: bool = self.client().query_typed_one(held, &[(&role, Type::TEXT)]).await?.try_get(0)?;
+        if !held {
+            let message = format!("the load was to run as {role}, and something in it, a trigger for example, has changed that");
+            return Err(DatabaseError { sqlstate: Some("42501".to_owned()), message, ..DatabaseError::default() });
+        }
+        Ok(self.client().batch_execute("RESET ROLE").await?)
     }
 
     /// Ends the transaction without a trace and gives the connection back: only the request was wrong.

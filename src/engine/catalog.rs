@@ -10,7 +10,7 @@ use crate::error::{DatabaseError, TableError};
 
 /// What no load may write: the system's tables, and our own.
 fn is_reserved(schema: &str, name: &str) -> bool {
-    let own = ["jobs", "rejects", "instances", "ledger", "target", "metadata_migrations", "target_migrations"];
+    let own = ["jobs", "rejects", "keys", "instances", "ledger", "target", "metadata_migrations", "target_migrations"];
     matches!(schema, "pg_catalog" | "information_schema") || schema == "pgsluice" && own.contains(&name)
 }
 
@@ -197,7 +197,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
     }
     if get_flag(4)? {
         let reason =
-            format!("row-level security is active on {shown} for the service's role, and PostgreSQL refuses COPY FROM on such tables");
+            format!("row-level security is active on {shown} for the role that loads, and PostgreSQL refuses COPY FROM on such tables");
         return Err(TableError::Unsupported(reason));
     }
     if get_flag(6)? {

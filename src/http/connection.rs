@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its last: TLS or not, HTTP/1.1 or HTTP/2.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
+use super::auth::Remote;
 use super::peer::{Line, Peer};
 use super::problem::Problem;
 use super::tls::{Tls, is_handshake, is_http2};
@@ -49,20 +51,20 @@ impl Connections {
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn serve(&self, stream: TcpStream, watcher: Watcher) {
+    pub(super) async fn serve(&self, stream: TcpStream, remote: SocketAddr, watcher: Watcher) {
         // Answers are small and awaited.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let Some(tls) = &self.tls else {
             let line = Line::new(stream);
-            let peer = line.peer();
-            return self.serve_http1(line, peer, watcher).await;
+            let from = From(line.peer(), Remote(remote));
+            return self.serve_http1(line, from, watcher).await;
         };
         let handshake = tokio::time::timeout(self.handshake_timeout, self.shake_hands(tls, stream));
         match handshake.await {
-            Ok(Some((stream, peer))) if is_http2(&stream) => self.serve_http2(stream, peer, watcher).await,
-            Ok(Some((stream, peer))) => self.serve_http1(stream, peer, watcher).await,
+            Ok(Some((stream, peer))) if is_http2(&stream) => self.serve_http2(stream, From(peer, Remote(remote)), watcher).await,
+            Ok(Some((stream, peer))) => self.serve_http1(stream, From(peer, Remote(remote)), watcher).await,
             Ok(None) => {}
             Err(_) => tracing::info!(seconds = self.handshake_timeout.as_secs(), "a TLS handshake took too long"),
         }
@@ -99,24 +101,30 @@ impl Connections {
         }
     }
 
-    async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: Peer, watcher: Watcher) {
-        let service = TowerToHyperService::new(self.router.clone().map_request(move |request| from(&peer, request)));
+    async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, from: From, watcher: Watcher) {
+        let service = TowerToHyperService::new(self.router.clone().map_request(move |request| from.mark(request)));
         let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         log_end(watcher.watch(connection).await);
     }
 
-    async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: Peer, watcher: Watcher) {
-        let whole = move |request: Request<Incoming>| from(&peer, request).map(|body| Body::new(Whole(body)));
+    async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, from: From, watcher: Watcher) {
+        let whole = move |request: Request<Incoming>| from.mark(request).map(|body| Body::new(Whole(body)));
         let service = TowerToHyperService::new(self.router.clone().map_request(whole));
         let connection = self.http2.serve_connection(TokioIo::new(stream), service);
         log_end(watcher.watch(connection).await);
     }
 }
 
-/// The request, with whom it is from.
-fn from(peer: &Peer, mut request: Request<Incoming>) -> Request<Incoming> {
-    request.extensions_mut().insert(peer.clone());
-    request
+/// Whom the requests of a connection are from.
+#[derive(Clone)]
+struct From(Peer, Remote);
+
+impl From {
+    fn mark(&self, mut request: Request<Incoming>) -> Request<Incoming> {
+        request.extensions_mut().insert(self.0.clone());
+        request.extensions_mut().insert(self.1);
+        request
+    }
 }
 
 fn http2_builder(settings: &config::Http2) -> http2::Builder<TokioExecutor> {

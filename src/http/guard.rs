@@ -1,11 +1,11 @@
 //! Keeps web pages in the same machine's browser away. Without keys, whoever reaches the port may load: on loopback that must not be
-//! every page that somebody opens.
+//! every page that somebody opens. Where keys are asked for, a page has none, and the service may stand behind a proxy by any name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -13,8 +13,11 @@ use super::Edge;
 use super::problem::Problem;
 use super::upload::Upload;
 
+/// What HTML forms can send (Fetch, "CORS-safelisted request-header").
+const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
-    let only_loopback = edge.settings.listen.ip().is_loopback();
+    let only_loopback = edge.settings.listen.ip().is_loopback() && edge.gate.is_none();
     match refuse(request.uri(), request.headers(), only_loopback) {
         Some(problem) => {
             let (parts, body) = request.into_parts();
@@ -46,6 +49,10 @@ fn refuse(uri: &Uri, headers: &HeaderMap, only_loopback: bool) -> Option<Problem
             "the service listens on loopback only, so the Host header must name localhost or a loopback address",
         ));
     }
+    // What browsers say of where a request comes from (Fetch Metadata), with an Origin or without one.
+    if headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site") {
+        return Some(forbidden("requests from web pages of another site are refused"));
+    }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         if origin.is_none_or(|(_, authority)| Some(authority) != host) {
@@ -53,6 +60,19 @@ fn refuse(uri: &Uri, headers: &HeaderMap, only_loopback: bool) -> Option<Problem
         }
     }
     None
+}
+
+/// Refuses what a form on a web page can send without asking: such a request changes nothing here. (Loads take none of these types.)
+pub(super) fn refuse_forms(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_form = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        FORM_TYPES.iter().any(|form| essence.eq_ignore_ascii_case(form.as_bytes()))
+    };
+    if headers.get_all(header::CONTENT_TYPE).iter().any(is_form) {
+        let detail = format!("a request of this kind has no body, and none of the types of forms: {}", FORM_TYPES.join(", "));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not a form", detail));
+    }
+    Ok(())
 }
 
 fn is_loopback(host: &Authority) -> bool {
@@ -88,6 +108,9 @@ mod tests {
         assert!(!refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:1")]));
         assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:2")]));
         assert!(refused(&[(HOST, "localhost:1"), (ORIGIN, "null")]));
+        let site = HeaderName::from_static("sec-fetch-site");
+        assert!(refused(&[(HOST, "localhost:1"), (site.clone(), "cross-site")]));
+        assert!(!refused(&[(HOST, "localhost:1"), (site, "none")]));
     }
 
     #[test]

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Edge;
 use super::fields;
+use super::guard;
 use super::observe::note_job;
 use super::options::{Query, invalid};
 use super::problem::{Problem, metadata};
+use crate::access::{Caller, Sight};
 use crate::jobs::{Filter, Job, State as JobState};
 
 const LIMIT_DEFAULT: u32 = 50;
@@ -25,8 +27,12 @@ pub(super) struct Page {
     next_cursor: Option<Uuid>,
 }
 
-pub(super) async fn list(State(edge): State<Arc<Edge>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
-    let mut filter = filter(query.as_deref())?;
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page>, Problem> {
+    let mut filter = filter(query.as_deref(), caller.principal.sight())?;
     // One more than asked for tells whether there is a next page.
     let limit = filter.limit;
     filter.limit += 1;
@@ -37,7 +43,7 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, RawQuery(query): RawQuer
     Ok(Json(Page { jobs, next_cursor }))
 }
 
-fn filter(query: Option<&str>) -> Result<Filter, Problem> {
+fn filter(query: Option<&str>, sight: Sight) -> Result<Filter, Problem> {
     let mut query = Query::parse(query)?;
     let state = query
         .take("state")
@@ -50,6 +56,7 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
         .take("cursor")
         .map(|text| text.parse().map_err(|_| invalid("cursor is the next_cursor of an earlier answer")));
     let filter = Filter {
+        sight,
         state: state.transpose()?,
         table: query.take("table"),
         idempotency_key: query.take("idempotency_key").map(|text| fields::key(&text)).transpose()?,
@@ -60,20 +67,30 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
-pub(super) async fn show(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
-    find(&edge, path).await.map(Json)
+pub(super) async fn show(
+    State(edge): State<Arc<Edge>>,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Job>, Problem> {
+    find(&edge, &caller, path).await.map(Json)
 }
 
-/// The job that a path names.
-pub(super) async fn find(edge: &Edge, path: Result<Path<String>, PathRejection>) -> Result<Job, Problem> {
+/// The job that a path names. One that the caller may not see is answered as one that there is not.
+pub(super) async fn find(edge: &Edge, caller: &Caller, path: Result<Path<String>, PathRejection>) -> Result<Job, Problem> {
     let id = job_id(path)?;
-    let job = edge.conductor.job(id).await.map_err(|error| metadata(&error))?;
+    let job = edge.conductor.job(id, &caller.principal.sight()).await.map_err(|error| metadata(&error))?;
     job.ok_or_else(|| no_such_job(&id.to_string()))
 }
 
-pub(super) async fn cancel(State(edge): State<Arc<Edge>>, path: Result<Path<String>, PathRejection>) -> Result<Json<Job>, Problem> {
+pub(super) async fn cancel(
+    State(edge): State<Arc<Edge>>,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Job>, Problem> {
+    guard::refuse_forms(&headers)?;
     let id = job_id(path)?;
-    let found = edge.conductor.cancel(id).await.map_err(|error| metadata(&error))?;
+    let found = edge.conductor.cancel(id, &caller).await.map_err(|error| metadata(&error))?;
     let (job, requested) = found.ok_or_else(|| no_such_job(&id.to_string()))?;
     if requested {
         return Ok(Json(job));

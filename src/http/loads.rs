@@ -12,14 +12,17 @@ use axum::{Extension, Json};
 use tracing::{Instrument, info_span};
 
 use super::Edge;
+use super::auth;
 use super::observe::note_job;
 use super::options::load_request;
 use super::peer::Peer;
 use super::problem::{Documents, Problem};
 use super::upload::Upload;
+use crate::access::Caller;
+use crate::access::limits::Counted;
 use crate::error::Stop;
 use crate::ingest::Stopper;
-use crate::jobs::{Admission, Failure, Job, Request};
+use crate::jobs::{Admission, Failure, Job, Request, audit};
 
 /// Says that an answer is the stored one of an earlier request; the name is in use by many, and in no standard.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -30,19 +33,21 @@ pub(super) async fn create(
     RawQuery(query): RawQuery,
     Extension(peer): Extension<Peer>,
     version: Version,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let upload = Upload::new(body, version, &headers, &edge.settings);
+    let mut upload = Upload::new(body, version, &headers, &edge.settings);
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    let request = load_request(table, query.as_deref(), &headers, edge.conductor.limits())?;
+    let counted = count(&caller, &headers, &mut upload)?;
+    let request = load_request(caller, table, query.as_deref(), &headers, edge.conductor.limits())?;
     if edge.is_draining() {
         let detail = "the service is shutting down and takes no new loads";
         return Err(Problem::unavailable("shutting-down", detail));
     }
     // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
     let client = Presence::default();
-    let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()).in_current_span());
+    let load = tokio::spawn(load(edge, request, upload, counted, peer, client.stopper()).in_current_span());
     let outcome = load.await.map_err(|panic| Problem::defect(format!("a load panicked: {panic}")))?;
     client.answered();
     let job = outcome?;
@@ -53,14 +58,40 @@ pub(super) async fn create(
     Ok(response)
 }
 
-async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
-    match edge.conductor.admit(request, &peer, stopper).instrument(info_span!("admit")).await? {
+/// Counts a load against the limits of whoever asks for it, and its bytes as they come.
+fn count(caller: &Caller, headers: &HeaderMap, upload: &mut Upload) -> Result<Option<Counted>, Problem> {
+    let Some(allowance) = &caller.allowance else {
+        return Ok(None);
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let counted = allowance.load(declared).map_err(auth::exceeded)?;
+    upload.counted_against(Arc::clone(allowance));
+    Ok(Some(counted))
+}
+
+async fn load(
+    edge: Arc<Edge>,
+    request: Request,
+    mut upload: Upload,
+    _counted: Option<Counted>,
+    peer: Peer,
+    stopper: Stopper,
+) -> Result<Job, Failure> {
+    let (caller, table) = (request.caller.clone(), request.table.clone());
+    let admission = edge
+        .conductor
+        .admit(request, &peer, stopper)
+        .instrument(info_span!("admit"))
+        .await
+        .inspect_err(|failure| audit::refused(&caller, &table, failure))?;
+    match admission {
         Admission::Accepted(accepted) => {
             note_job(accepted.job_id());
             edge.conductor.run(*accepted, upload, &Documents).instrument(info_span!("load")).await
         }
         Admission::Replayed(job) => {
             note_job(job.id);
+            audit::replayed(&caller, &job);
             upload.linger_to_its_end(edge.conductor.limits());
             Ok(*job)
         }

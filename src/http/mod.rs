@@ -1,5 +1,6 @@
 //! EDGE: HTTP in, HTTP out. The only place that knows status codes.
 
+mod auth;
 mod connection;
 mod fields;
 mod guard;
@@ -35,6 +36,7 @@ pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
 pub use self::serve::{Shutdown, serve};
 pub use self::tls::{Tls, TlsError};
+use crate::access::{Gate, Role};
 use crate::config;
 use crate::jobs::Conductor;
 
@@ -42,16 +44,18 @@ use crate::jobs::Conductor;
 #[derive(Debug)]
 pub struct Edge {
     conductor: Conductor,
+    /// where whoever asks has to say who they are
+    gate: Option<Gate>,
     settings: config::Http,
     draining: AtomicBool,
     metrics: Metrics,
 }
 
 impl Edge {
-    /// An edge in front of this conductor.
-    pub fn new(conductor: Conductor, settings: config::Http) -> Arc<Edge> {
+    /// An edge in front of this conductor. Without a gate, nobody is asked who they are.
+    pub fn new(conductor: Conductor, gate: Option<Gate>, settings: config::Http) -> Arc<Edge> {
         let metrics = Metrics::new(&conductor);
-        Arc::new(Edge { conductor, settings, draining: AtomicBool::new(false), metrics })
+        Arc::new(Edge { conductor, gate, settings, draining: AtomicBool::new(false), metrics })
     }
 
     fn is_draining(&self) -> bool {
@@ -66,23 +70,33 @@ pub struct Route {
     pub path: &'static str,
     /// in lower case, as OpenAPI writes them
     pub methods: &'static [&'static str],
+    /// who may come here; `None` is everybody, without a key
+    pub roles: Option<&'static [Role]>,
     handlers: MethodRouter<Arc<Edge>>,
 }
 
+/// Everybody with a key: what they see is what their role lets them.
+const KNOWN: Option<&[Role]> = Some(&Role::ALL);
+const LOADERS: Option<&[Role]> = Some(&[Role::Load, Role::Admin]);
+/// What shows sums over everybody's loads.
+const OVERSEERS: Option<&[Role]> = Some(&[Role::Read, Role::Admin]);
+/// For probes, which have no key.
+const OPEN: Option<&[Role]> = None;
+
 /// The table of contents.
 pub fn routes() -> Vec<Route> {
-    let route = |path, methods, handlers| Route { path, methods, handlers };
+    let route = |path, methods, roles, handlers| Route { path, methods, roles, handlers };
     vec![
-        route("/v1/tables/{table}/loads", &["post"], post(loads::create)),
-        route("/v1/tables/{table}", &["get"], get(tables::show)),
-        route("/v1/jobs", &["get"], get(jobs::list)),
-        route("/v1/jobs/{id}", &["get"], get(jobs::show)),
-        route("/v1/jobs/{id}/rejects", &["get"], get(rejects::show)),
-        route("/v1/jobs/{id}/cancel", &["post"], post(jobs::cancel)),
-        route("/healthz", &["get"], get(health::healthz)),
-        route("/readyz", &["get"], get(health::readyz)),
-        route("/metrics", &["get"], get(metrics::show)),
-        route("/openapi.yaml", &["get"], get(openapi::show)),
+        route("/v1/tables/{table}/loads", &["post"], LOADERS, post(loads::create)),
+        route("/v1/tables/{table}", &["get"], KNOWN, get(tables::show)),
+        route("/v1/jobs", &["get"], KNOWN, get(jobs::list)),
+        route("/v1/jobs/{id}", &["get"], KNOWN, get(jobs::show)),
+        route("/v1/jobs/{id}/rejects", &["get"], KNOWN, get(rejects::show)),
+        route("/v1/jobs/{id}/cancel", &["post"], LOADERS, post(jobs::cancel)),
+        route("/healthz", &["get"], OPEN, get(health::healthz)),
+        route("/readyz", &["get"], OPEN, get(health::readyz)),
+        route("/metrics", &["get"], OVERSEERS, get(metrics::show)),
+        route("/openapi.yaml", &["get"], OPEN, get(openapi::show)),
     ]
 }
 
@@ -96,7 +110,11 @@ fn never_cached(mut response: Response) -> Response {
 pub fn router(edge: Arc<Edge>) -> Router {
     let mut router = Router::new();
     for route in routes() {
-        router = router.route(route.path, route.handlers);
+        let handlers = match route.roles {
+            Some(roles) => route.handlers.layer(middleware::from_fn_with_state((Arc::clone(&edge), roles), auth::check)),
+            None => route.handlers,
+        };
+        router = router.route(route.path, handlers);
     }
     router
         .fallback(problem::no_such_path)

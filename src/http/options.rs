@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::fields;
 use super::problem::Problem;
+use crate::access::Caller;
 use crate::config::Limits;
 use crate::engine::bulk::{Reading, SynchronousCommit};
 use crate::ingest::arrow::Container;
@@ -83,7 +84,13 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 /// Reads everything that a load's request says about itself.
-pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderMap, limits: &Limits) -> Result<Request, Problem> {
+pub(super) fn load_request(
+    caller: Caller,
+    table: String,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
     let digests = fields::digests(headers)?;
     let codings = content_codings(headers)?;
@@ -125,6 +132,7 @@ pub(super) fn load_request(table: String, query: Option<&str>, headers: &HeaderM
          timeout{hint}"
     ))?;
     Ok(Request {
+        caller,
         table,
         format,
         codings,

@@ -176,6 +176,7 @@ impl From<Failure> for Problem {
             }
             Failure::Slot(SlotError::Database(error)) => from_database(&error),
             Failure::Table(error) => from_table(error),
+            Failure::Forbidden { .. } => super::auth::insufficient_scope(failure.to_string()),
             Failure::Metadata(error) => metadata(&error),
             Failure::Stopped(stop) => from_stop(stop),
             Failure::KeyReused { job, .. } => {
@@ -214,6 +215,7 @@ fn from_table(error: TableError) -> Problem {
         TableError::NotFound(_) => Problem::new(StatusCode::NOT_FOUND, "table-not-found", "No such table", detail),
         TableError::Ambiguous(_) => Problem::bad_request("ambiguous-table", detail),
         TableError::Forbidden(_) => Problem::new(StatusCode::FORBIDDEN, "table-forbidden", "No privilege", detail),
+        TableError::Role { .. } => Problem::new(StatusCode::FORBIDDEN, "role-forbidden", "No such role for this service", detail),
         TableError::Unsupported(_) => refused("unsupported-table", detail),
         TableError::Misfit(misfits) => misfit(&misfits, detail),
         TableError::Setting(_) => Problem::bad_request("invalid-option", detail),
@@ -256,6 +258,7 @@ fn from_body(error: &BodyError) -> Problem {
         BodyError::Truncated(_) => Problem::bad_request("truncated-body", detail),
         BodyError::Stalled(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "client-stalled", "The client stalled", detail),
         BodyError::TooLarge { .. } => too_large("body-too-large", detail),
+        BodyError::OverQuota { after, .. } => super::auth::quota_exceeded(detail, "bytes", Some(*after)),
         BodyError::Digest(mismatches) => fields::mismatching_digests(mismatches, detail),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::Edge;
 use super::jobs::find;
 use super::problem::{Problem, metadata};
+use crate::access::Caller;
 use crate::error::DatabaseError;
 use crate::jobs::{Job, Rejected};
 
@@ -30,10 +32,11 @@ enum View {
 
 pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = find(&edge, path).await?;
+    let job = find(&edge, &caller, path).await?;
     let media = records_media(&job);
     let view = view(&headers, media)?;
     if !job.state.is_final() {

@@ -40,8 +40,8 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, tls: Option<Tls>, shu
             () = &mut drained => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, tls: Option<Tls>, shu
             }
         };
         let (connections, watcher) = (Arc::clone(&connections), open.watcher());
-        tokio::spawn(async move { connections.serve(stream, watcher).await });
+        tokio::spawn(async move { connections.serve(stream, remote, watcher).await });
     }
     drop(listener);
     let _ = tokio::time::timeout(CLOSE_TIME, open.shutdown()).await;

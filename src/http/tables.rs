@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::{Extension, Json};
 use serde::Serialize;
 
 use super::Edge;
 use super::options::Query;
 use super::problem::Problem;
+use crate::access::Caller;
 use crate::engine::catalog::{self, Table};
 
 #[derive(Debug, Serialize)]
@@ -59,10 +60,11 @@ impl From<catalog::Column> for Column {
 
 pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Description>, Problem> {
     Query::parse(query.as_deref())?.finish("none")?;
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    Ok(Json(edge.conductor.table(&table).await?.into()))
+    Ok(Json(edge.conductor.table(&table, &caller).await?.into()))
 }

@@ -8,6 +8,7 @@
 //! client sends no more than the stream's window.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use axum::http::{HeaderMap, Version, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+use crate::access::limits::{Allowance, Exceeded};
 use crate::config;
 use crate::error::BodyError;
 
@@ -26,6 +28,8 @@ const HEAD_TIME: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Option<BodyDataStream>,
+    /// what its bytes are counted against
+    allowance: Option<Arc<Allowance>>,
     /// the client sends nothing until it is asked to, and asking is what the first poll does
     waits_to_be_asked: bool,
     linger: Option<Linger>,
@@ -43,6 +47,7 @@ impl Upload {
         let linger = Linger { total: settings.linger_total, idle: settings.linger_idle };
         Upload {
             body: Some(body.into_data_stream()),
+            allowance: None,
             waits_to_be_asked: headers
                 .get(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
@@ -52,6 +57,11 @@ impl Upload {
 }
 
 impl Upload {
+    /// Counts its bytes, and ends the body when they are too many.
+    pub(super) fn counted_against(&mut self, allowance: Arc<Allowance>) {
+        self.allowance = Some(allowance);
+    }
+
     /// Reads what still comes for as long as a load of it might have taken. Many clients read no answer before they have sent everything,
     /// and one that is good news must not be lost on them.
     pub(super) fn linger_to_its_end(&mut self, limits: &config::Limits) {
@@ -74,8 +84,18 @@ impl Stream for Upload {
         if !matches!(frame, Some(Ok(_))) {
             self.body = None;
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Truncated(error.to_string()))))
+        let frame = frame.map(|frame| frame.map_err(|error| BodyError::Truncated(error.to_string())));
+        if let (Some(Ok(bytes)), Some(allowance)) = (&frame, &self.allowance)
+            && let Err(exceeded) = allowance.bytes(bytes.len())
+        {
+            return Poll::Ready(Some(Err(over_quota(exceeded))));
+        }
+        Poll::Ready(frame)
     }
+}
+
+fn over_quota(exceeded: Exceeded) -> BodyError {
+    BodyError::OverQuota { reason: exceeded.to_string(), after: exceeded.after().unwrap_or_default() }
 }
 
 impl Drop for Upload {

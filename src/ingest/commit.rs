@@ -33,7 +33,19 @@ pub enum Outcome {
 
 /// Writes the ledger row; returns the transaction's id. From here on nothing but COMMIT may follow, because a COMMIT after a failed
 /// statement is a quiet ROLLBACK.
-pub(super) async fn write_ledger(connection: &Connection, job: Uuid, table_name: &str, rows: u64) -> Result<String, DatabaseError> {
+///
+/// The ledger is the service's own, whatever role the load runs in. That one statement is all that is done in the service's role: what
+/// triggers have put off until COMMIT runs in the load's again.
+pub(super) async fn write_ledger(
+    connection: &Connection,
+    job: Uuid,
+    table_name: &str,
+    rows: u64,
+    pg_role: Option<&str>,
+) -> Result<String, DatabaseError> {
+    if let Some(role) = pg_role {
+        connection.leave_role(role).await?;
+    }
     let row = connection
         .client()
         .query_typed_one(
@@ -41,6 +53,9 @@ pub(super) async fn write_ledger(connection: &Connection, job: Uuid, table_name:
             &[(&job, Type::UUID), (&table_name, Type::TEXT), (&(rows as i64), Type::INT8)],
         )
         .await?;
+    if let Some(role) = pg_role {
+        connection.take_role(role).await?;
+    }
     Ok(row.try_get(0)?)
 }
 

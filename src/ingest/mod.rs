@@ -103,6 +103,8 @@ pub struct Load {
     pub encoding: Encoding,
     /// how to cut it
     pub segments: Segments,
+    /// the role that it runs in, if that is not the service's own
+    pub pg_role: Option<String>,
     /// how long it may take
     pub timeout: Duration,
     /// what its body is declared to be
@@ -180,7 +182,7 @@ pub async fn run(
         let name = load.table.display_name();
         let xid = {
             let _wait = load.meter.waits.begin();
-            commit::write_ledger(&connection, load.job, &name, rows).await?
+            commit::write_ledger(&connection, load.job, &name, rows, load.pg_role.as_deref()).await?
         };
         witness.committing(&xid).await?;
         load.meter.commit.add_since(committing_since);

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::instance::Identity;
 use super::keys::{Claim, Difference, Key};
 use super::progress::{Entry, Registry, Running};
-use super::store::{Counts, Filter, NewJob, Store};
+use super::store::{Filter, NewJob, Store};
 use super::tally::Outcome;
-use super::{Job, Rejected, State};
+use super::{Job, Rejected, State, audit};
+use crate::access::{Caller, Sight};
 use crate::config::Limits;
 use crate::engine::admission::Place;
 use crate::engine::bulk::{Bulk, Connection, Reading, SynchronousCommit};
@@ -38,6 +39,8 @@ const METADATA_PAUSE: Duration = Duration::from_millis(250);
 /// What a client asks for.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// who asks for it
+    pub caller: Caller,
     /// `name` or `schema.name`
     pub table: String,
     /// what the body is written in
@@ -73,6 +76,12 @@ pub enum Failure {
     /// not such a table
     #[error(transparent)]
     Table(#[from] TableError),
+    /// not a table for whoever asks
+    #[error("this key is not for the table {table:?}")]
+    Forbidden {
+        /// which
+        table: String,
+    },
     /// the jobs' metadata cannot be written, so no load is begun
     #[error("the jobs' metadata cannot be reached: {0}")]
     Metadata(DatabaseError),
@@ -133,6 +142,7 @@ pub struct Conductor {
 #[derive(Debug)]
 pub struct Accepted {
     job: Job,
+    caller: Caller,
     load: Load,
     connection: Connection,
     running: Running,
@@ -217,7 +227,16 @@ impl Conductor {
         };
         let (name, format) = (table.display_name(), request.format.name());
         let (instance, backend) = (self.me.id, connection.backend());
-        let new = NewJob { id, instance, table: &name, format, mode: MODE, backend, claim };
+        let new = NewJob {
+            id,
+            instance,
+            principal: &request.caller.principal.id,
+            table: &name,
+            format,
+            mode: MODE,
+            backend,
+            claim,
+        };
         let Some(job) = self.store.create(new).await.map_err(Failure::Metadata)? else {
             connection.roll_back().await;
             return Ok(Attempt::KeyHeld { table: name });
@@ -230,6 +249,7 @@ impl Conductor {
         Ok(Attempt::Accepted(Box::new(Accepted {
             job,
             load: Load {
+                pg_role: request.caller.principal.pg_role.clone(),
                 job: id,
                 table,
                 format: request.format,
@@ -243,6 +263,7 @@ impl Conductor {
                 rejects,
                 spools: self.spools.clone(),
             },
+            caller: request.caller,
             connection,
             running,
             entry,
@@ -298,15 +319,21 @@ impl Conductor {
                 .begin(&request.reading, request.synchronous_commit)
                 .await
                 .map_err(TableError::from_setting)?;
+            take_role(&connection, &request.caller).await?;
             let table = catalog::find(connection.client(), &request.table).await?;
             ingest::check_columns(&table, &request.format)?;
             Ok(table)
         };
         match self.in_time(look_up).await {
-            Ok(table) => Ok((connection, table)),
+            Ok(table) if request.caller.principal.tables.match_table(&table.schema, &table.name) => Ok((connection, table)),
+            // By its name it could have been one for this caller, and by the catalogue it is not.
+            Ok(_) => {
+                connection.roll_back().await;
+                Err(Failure::Forbidden { table: request.table.clone() })
+            }
             Err(error) => {
-                // Only the request was wrong: the connection is as good as before. (A refused setting has ended its transaction.)
-                if !matches!(error, TableError::Database(_) | TableError::Setting(_)) {
+                // Only the request was wrong: the connection is as good as before. (A refused setting or role has ended its transaction.)
+                if !matches!(error, TableError::Database(_) | TableError::Setting(_) | TableError::Role { .. }) {
                     connection.roll_back().await;
                 }
                 Err(error.into())
@@ -314,15 +341,25 @@ impl Conductor {
         }
     }
 
-    /// A table as the target database has it now.
+    /// A table as the target database has it now, for whoever may use it.
     ///
     /// # Errors
-    /// [`Failure::Slot`] or [`Failure::Table`].
-    pub async fn table(&self, name: &str) -> Result<Table, Failure> {
+    /// [`Failure::Forbidden`], [`Failure::Slot`] or [`Failure::Table`].
+    pub async fn table(&self, name: &str, caller: &Caller) -> Result<Table, Failure> {
+        let tables = &caller.principal.tables;
+        let forbidden = || Failure::Forbidden { table: name.to_owned() };
+        if !tables.may_match(name) {
+            return Err(forbidden());
+        }
         let connection = self.bulk.connect_to_ask().await?;
-        let table = self.in_time(catalog::find(connection.client(), name)).await?;
-        connection.release();
-        Ok(table)
+        let look_up = async {
+            connection.begin_to_ask().await?;
+            take_role(&connection, caller).await?;
+            catalog::find(connection.client(), name).await
+        };
+        let table = self.in_time(look_up).await?;
+        connection.roll_back().await;
+        if tables.match_table(&table.schema, &table.name) { Ok(table) } else { Err(forbidden()) }
     }
 
     async fn in_time(&self, look_up: impl Future<Output = Result<Table, TableError>>) -> Result<Table, TableError> {
@@ -338,7 +375,7 @@ impl Conductor {
     /// # Errors
     /// [`Failure::Load`].
     pub async fn run(&self, accepted: Accepted, frames: impl Frames + 'static, describe: &dyn Describe) -> Result<Job, Failure> {
-        let Accepted { mut job, load, connection, running, entry } = accepted;
+        let Accepted { mut job, caller, load, connection, running, entry } = accepted;
         let rejects = load.rejects.clone();
         let witness = JobRow {
             id: job.id,
@@ -369,7 +406,7 @@ impl Conductor {
             }
         };
         entry.end(Outcome::from(&outcome), *outcome.as_ref().unwrap_or(&0));
-        log_end(&job, &outcome, counts);
+        audit::ended(&caller, &job, &outcome, counts);
         match recorded {
             Ok(Some(recorded)) => job = recorded,
             Ok(None) => {}
@@ -386,12 +423,12 @@ impl Conductor {
         }
     }
 
-    /// One job, as of now.
+    /// One job, as of now; `None` also for one that is out of sight.
     ///
     /// # Errors
     /// The metadata cannot be read.
-    pub async fn job(&self, id: Uuid) -> Result<Option<Job>, DatabaseError> {
-        let mut job = self.store.get(id).await?;
+    pub async fn job(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        let mut job = self.store.get(id, sight).await?;
         if let Some(job) = &mut job {
             self.running.overlay(job);
         }
@@ -426,22 +463,24 @@ impl Conductor {
         Ok(jobs)
     }
 
-    /// Stops a running load, here or on another instance, and waits a while for its end. `None` when there is no such job; false
+    /// Stops a running load, here or on another instance, and waits a while for its end. `None` when there is no such job in sight; false
     /// beside the job when there was nothing to stop any more.
     ///
     /// # Errors
     /// The metadata cannot be read or written.
-    pub async fn cancel(&self, id: Uuid) -> Result<Option<(Job, bool)>, DatabaseError> {
-        let requested = self.store.request_cancel(id).await?;
+    pub async fn cancel(&self, id: Uuid, caller: &Caller) -> Result<Option<(Job, bool)>, DatabaseError> {
+        let sight = caller.principal.sight();
+        let requested = self.store.request_cancel(id, &sight).await?;
         if requested && let Some(running) = self.running.get(id) {
             running.stopper.stop(Stop::Cancelled);
         }
         let deadline = Instant::now() + CANCEL_WAIT;
         loop {
-            let Some(job) = self.job(id).await? else {
+            let Some(job) = self.job(id, &sight).await? else {
                 return Ok(None);
             };
             if !requested || job.state.is_final() || Instant::now() > deadline {
+                audit::cancelled(caller, &job, requested);
                 return Ok(Some((job, requested)));
             }
             tokio::time::sleep(CANCEL_POLL).await;
@@ -466,11 +505,10 @@ impl Conductor {
     }
 }
 
-fn log_end(job: &Job, outcome: &Result<u64, LoadError>, counts: Counts) {
-    let (table, bytes, millis) = (&job.table, counts.bytes_received, counts.timings.total);
-    match outcome {
-        Ok(rows) => tracing::info!(job = %job.id, table, rows, bytes, millis, "loaded"),
-        Err(error) => tracing::info!(job = %job.id, table, bytes, millis, %error, "not loaded"),
+async fn take_role(connection: &Connection, caller: &Caller) -> Result<(), TableError> {
+    match &caller.principal.pg_role {
+        Some(role) => connection.take_role(role).await.map_err(|error| TableError::from_role(role, error)),
+        None => Ok(()),
     }
 }
 

@@ -39,6 +39,8 @@ impl Key {
 /// What the metadata keep of a load that comes with a key.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
+    /// whose key it is: everybody has keys of their own
+    pub(super) principal: String,
     pub(super) key: Key,
     /// the table as the client spelled it
     pub(super) requested_table: String,
@@ -50,7 +52,12 @@ impl Claim {
     pub(super) fn of(request: &Request) -> Option<Claim> {
         let key = request.key.clone()?;
         let digest = (!request.digests.is_empty()).then(|| by_algorithm(&request.digests));
-        Some(Claim { key, requested_table: request.table.clone(), digest })
+        Some(Claim {
+            principal: request.caller.principal.id.clone(),
+            key,
+            requested_table: request.table.clone(),
+            digest,
+        })
     }
 }
 
@@ -114,6 +121,10 @@ impl Conductor {
     /// # Errors
     /// See [`Failure`].
     pub async fn admit(&self, request: Request, client: &impl Client, stopper: Stopper) -> Result<Admission, Failure> {
+        // Before anything is asked or waited for. What the name comes to is looked at when the catalogue has said it.
+        if !request.caller.principal.tables.may_match(&request.table) {
+            return Err(Failure::Forbidden { table: request.table });
+        }
         let claim = Claim::of(&request);
         let spelled = TableName::Requested(&request.table);
         for _ in 0..ATTEMPTS_MAX {
@@ -156,7 +167,6 @@ impl Conductor {
             }
             match holder.job.state {
                 State::Committed => {
-                    tracing::info!(%job, "replayed");
                     self.replayed.add(1);
                     return Ok(Some(Box::new(Job { replayed: true, ..holder.job })));
                 }
@@ -174,7 +184,7 @@ impl Conductor {
     async fn key_holder(&self, claim: &Claim, table: TableName<'_>) -> Result<Option<Holder>, Failure> {
         let retention = self.limits().key_retention;
         loop {
-            let found = self.store.key_holder(&claim.key.name, table, retention).await.map_err(Failure::Metadata)?;
+            let found = self.store.key_holder(claim, table, retention).await.map_err(Failure::Metadata)?;
             match found {
                 Some(holder) if holder.is_expired => self.store.expire_key(holder.job.id).await.map_err(Failure::Metadata)?,
                 found => return Ok(found),

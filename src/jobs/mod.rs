@@ -9,6 +9,7 @@
 //!
 //! The database arbitrates: every step is an UPDATE that names the state it leaves, so of two that race one wins.
 
+pub mod audit;
 mod conduct;
 mod instance;
 mod keys;

@@ -11,6 +11,7 @@ use super::instance::Identity;
 use super::keys::{Claim, Holder, TableName};
 use super::report::{self, Rejected};
 use super::{Job, State, Timings};
+use crate::access::Sight;
 use crate::engine::bulk::Backend;
 use crate::engine::oltp::{Oltp, Param};
 use crate::error::DatabaseError;
@@ -26,9 +27,16 @@ const COLUMNS_COUNT: usize = 17;
 /// Who holds an idempotency key, as the unique index of `V2__idempotency.sql` has it.
 const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
 
+/// Which jobs somebody may see, whose [`Sight`] stands in the parameters of these numbers.
+fn in_sight(principal: usize, tables: usize) -> String {
+    format!("(${principal}::text IS NULL OR principal = ${principal}) AND (${tables}::text[] IS NULL OR table_name ~ ANY (${tables}))")
+}
+
 /// Which jobs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// only those that may be seen
+    pub sight: Sight,
     /// only those in this state
     pub state: Option<State>,
     /// only those of this table: `schema.name`, or `name` in `public`
@@ -46,6 +54,7 @@ pub struct Filter {
 pub(super) struct NewJob<'a> {
     pub(super) id: Uuid,
     pub(super) instance: Uuid,
+    pub(super) principal: &'a str,
     pub(super) table: &'a str,
     pub(super) format: &'a str,
     pub(super) mode: &'a str,
@@ -102,12 +111,12 @@ impl Store {
     pub(super) async fn create(&self, new: NewJob<'_>) -> Result<Option<Job>, DatabaseError> {
         let sql = format!(
             "INSERT INTO pgsluice.jobs (id, instance, table_name, state, format, mode, backend_pid, backend_start, target, \
-                idempotency_key, requested_table, key_fingerprint, key_digest) \
-             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                idempotency_key, requested_table, key_fingerprint, key_digest, principal) \
+             VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
              ON CONFLICT (target, principal, table_name, idempotency_key) WHERE {HOLDS_KEY} DO NOTHING RETURNING {COLUMNS}"
         );
         let claim = new.claim;
-        let params: [Param<'_>; 12] = [
+        let params: [Param<'_>; 13] = [
             (&new.id, Type::UUID),
             (&new.instance, Type::UUID),
             (&new.table, Type::TEXT),
@@ -120,12 +129,18 @@ impl Store {
             (&claim.map(|claim| claim.requested_table.as_str()), Type::TEXT),
             (&claim.map(|claim| claim.key.fingerprint.as_slice()), Type::BYTEA),
             (&claim.and_then(|claim| claim.digest.as_ref()), Type::JSONB),
+            (&new.principal, Type::TEXT),
         ];
         one(&self.oltp.query(&sql, &params).await?)
     }
 
     /// The load that holds a key on a table, and whether it was committed longer ago than keys are kept.
-    pub(super) async fn key_holder(&self, key: &str, table: TableName<'_>, retention: Duration) -> Result<Option<Holder>, DatabaseError> {
+    pub(super) async fn key_holder(
+        &self,
+        claim: &Claim,
+        table: TableName<'_>,
+        retention: Duration,
+    ) -> Result<Option<Holder>, DatabaseError> {
         let (column, table) = match table {
             TableName::Requested(name) => ("requested_table", name),
             TableName::Resolved(name) => ("table_name", name),
@@ -137,11 +152,16 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS}, key_fingerprint, key_digest, \
                 state = 'committed' AND finished_at < clock_timestamp() - make_interval(secs => $4) \
-             FROM pgsluice.jobs WHERE target = $1 AND principal = '' AND {column} = $2 AND idempotency_key = $3 AND {HOLDS_KEY} \
+             FROM pgsluice.jobs WHERE target = $1 AND principal = $5 AND {column} = $2 AND idempotency_key = $3 AND {HOLDS_KEY} \
              ORDER BY id DESC LIMIT 1"
         );
-        let params: [Param<'_>; 4] =
-            [(&self.target, Type::UUID), (&table, Type::TEXT), (&key, Type::TEXT), (&retention.as_secs_f64(), Type::FLOAT8)];
+        let params: [Param<'_>; 5] = [
+            (&self.target, Type::UUID),
+            (&table, Type::TEXT),
+            (&claim.key.name, Type::TEXT),
+            (&retention.as_secs_f64(), Type::FLOAT8),
+            (&claim.principal, Type::TEXT),
+        ];
         let rows = self.oltp.query(&sql, &params).await?;
         let holder = rows.first().map(holder).transpose();
         Ok(holder?)
@@ -156,25 +176,29 @@ impl Store {
         .await
     }
 
-    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Job>, DatabaseError> {
-        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1");
-        one(&self.oltp.query(&sql, &[(&id, Type::UUID)]).await?)
+    pub(super) async fn get(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3));
+        let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+        one(&self.oltp.query(&sql, &params).await?)
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Job>, DatabaseError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM pgsluice.jobs \
              WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR table_name = ANY (ARRAY[$2, 'public.' || $2])) \
-               AND ($3::uuid IS NULL OR id < $3) AND ($5::text IS NULL OR idempotency_key = $5) ORDER BY id DESC LIMIT $4"
+               AND ($3::uuid IS NULL OR id < $3) AND ($5::text IS NULL OR idempotency_key = $5) AND {} ORDER BY id DESC LIMIT $4",
+            in_sight(6, 7)
         );
         let state = filter.state.map(State::name);
         let limit = i64::from(filter.limit);
-        let params: [Param<'_>; 5] = [
+        let params: [Param<'_>; 7] = [
             (&state, Type::TEXT),
             (&filter.table, Type::TEXT),
             (&filter.before, Type::UUID),
             (&limit, Type::INT8),
             (&filter.idempotency_key, Type::TEXT),
+            (&filter.sight.principal, Type::TEXT),
+            (&filter.sight.tables, Type::TEXT_ARRAY),
         ];
         let rows = self.oltp.query(&sql, &params).await?;
         rows.iter().map(|row| Ok(job(row)?)).collect()
@@ -279,16 +303,14 @@ impl Store {
         report::header(&self.oltp, id).await
     }
 
-    /// Asks whichever instance runs the job to stop it; false when it is not running.
-    pub(super) async fn request_cancel(&self, id: Uuid) -> Result<bool, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "UPDATE pgsluice.jobs SET cancel_requested = true WHERE id = $1 AND state = 'running' RETURNING id",
-                &[(&id, Type::UUID)],
-            )
-            .await?;
-        Ok(!rows.is_empty())
+    /// Asks whichever instance runs the job to stop it; false when it is not running, or out of sight.
+    pub(super) async fn request_cancel(&self, id: Uuid, sight: &Sight) -> Result<bool, DatabaseError> {
+        let sql = format!(
+            "UPDATE pgsluice.jobs SET cancel_requested = true WHERE id = $1 AND state = 'running' AND {} RETURNING id",
+            in_sight(2, 3)
+        );
+        let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+        Ok(!self.oltp.query(&sql, &params).await?.is_empty())
     }
 
     /// Jobs of this instance that somebody wants stopped.

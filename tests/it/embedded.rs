@@ -100,8 +100,8 @@ async fn a_start_that_cannot_be() {
     assert!(nowhere.contains("onnect") && !nowhere.contains("secret"), "{nowhere}");
     let no_url = refused(&["--database-url", "mysql://u:secret@h/x"]);
     assert!(no_url.contains("URL") && !no_url.contains("secret"), "{no_url}");
-    let open = refused(&["--listen", "0.0.0.0:0", "--database-url", "postgresql://h/x"]);
-    assert!(open.contains("--allow-unauthenticated"), "{open}");
+    let both = refused(&["--allow-unauthenticated", "--require-keys", "--database-url", "postgresql://h/x"]);
+    assert!(both.contains("--allow-unauthenticated") && both.contains("--require-keys"), "{both}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let world = World::new().await;
     let address = taken.local_addr().unwrap().to_string();

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer and those that it may name by `crate::…`.
-const LAYERS: [(&str, &[&str]); 7] = [
-    ("http", &["http", "jobs", "ingest", "engine", "config", "error", "telemetry"]),
-    ("jobs", &["jobs", "ingest", "engine", "config", "error", "telemetry"]),
+const LAYERS: [(&str, &[&str]); 8] = [
+    ("http", &["http", "jobs", "access", "ingest", "engine", "config", "error", "telemetry"]),
+    ("jobs", &["jobs", "access", "ingest", "engine", "config", "error", "telemetry"]),
+    ("access", &["access", "engine", "error"]),
     ("ingest", &["ingest", "encode", "engine", "config", "error"]),
     ("engine", &["engine", "encode", "config", "error", "telemetry"]),
     ("encode", &["encode"]),
@@ -25,7 +26,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",
-        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs"],
+        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs", "access/keys.rs"],
     ),
     (
         "tokio",

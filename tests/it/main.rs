@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
+mod access_limits;
+mod access_roles;
 mod admission;
 mod arrow;
 mod arrow_messages;

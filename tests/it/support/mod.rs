@@ -6,6 +6,7 @@ pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
 pub(crate) mod http2;
+mod keys;
 mod proxy;
 mod raw;
 mod scrape;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub(crate) use self::bouncer::Bouncer;
 pub(crate) use self::cluster::{Database, server_pids};
+pub(crate) use self::keys::{keys, make_key};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;
 pub(crate) use self::scrape::{Family, Scrape};

@@ -31,7 +31,6 @@ test: target/test-venv/.ready
 	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
-	cargo test --locked --features otlp --test it otlp::
 	@scripts/wait-for-clusters.sh
 
 # In `make test` there are fewer.
@@ -48,7 +47,6 @@ test-matrix:
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 

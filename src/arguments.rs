@@ -448,15 +448,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts logging, to standard error; and sending traces, where OpenTelemetry's own variables say where to.
-    pub(crate) fn start(&self) -> Result<telemetry::Telemetry, String> {
+    /// Starts logging, to standard error.
+    pub(crate) fn start(&self) -> Result<(), String> {
         let format = match self.format {
             LogFormat::Text => telemetry::LogFormat::Text,
             LogFormat::Json => telemetry::LogFormat::Json,
         };
-        let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| given("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        let name = given("OTEL_SERVICE_NAME").unwrap_or_else(|| "pgsluice".to_owned());
-        telemetry::start(&self.filter, format, endpoint.map(|_| name).as_deref())
+        telemetry::start_logging(&self.filter, format)
     }
 }

@@ -84,7 +84,7 @@ fn named(which: &str, error: &DatabaseError) -> String {
 
 /// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
 async fn run_serve(serve: Serve) -> Result<(), Failure> {
-    let _telemetry = serve.log.start()?;
+    serve.log.start()?;
     serve.check()?;
     let tls = serve.tls().map(http::Tls::load).transpose()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.

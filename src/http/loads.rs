@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
 use super::Edge;
 use super::auth;
@@ -32,15 +31,14 @@ pub(super) async fn create(
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     Extension(peer): Extension<Peer>,
-    version: Version,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
+    request: axum::extract::Request,
 ) -> Result<Response, Problem> {
-    let mut upload = Upload::new(body, version, &headers, &edge.settings);
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::new(body, head.version, &head.headers, &edge.settings);
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    let counted = count(&caller, &headers, &mut upload)?;
-    let request = load_request(caller, table, query.as_deref(), &headers, edge.conductor.limits())?;
+    let counted = count(&caller, &head.headers, &mut upload)?;
+    let request = load_request(caller, table, query.as_deref(), &head.headers, edge.conductor.limits())?;
     if edge.is_draining() {
         let detail = "the service is shutting down and takes no new loads";
         return Err(Problem::unavailable("shutting-down", detail));
@@ -81,13 +79,12 @@ async fn load(
     let admission = edge
         .conductor
         .admit(request, &peer, stopper)
-        .instrument(info_span!("admit"))
         .await
         .inspect_err(|failure| audit::refused(&caller, &table, failure))?;
     match admission {
         Admission::Accepted(accepted) => {
             note_job(accepted.job_id());
-            edge.conductor.run(*accepted, upload, &Documents).instrument(info_span!("load")).await
+            edge.conductor.run(*accepted, upload, &Documents).await
         }
         Admission::Replayed(job) => {
             note_job(job.id);

@@ -14,20 +14,19 @@ use uuid::Uuid;
 use super::Edge;
 use super::metrics::Kind;
 use super::problem::Code;
-use crate::telemetry::trace;
 
 /// The client left before it was answered; nginx's number for it.
 const CLIENT_GONE: u16 = 499;
 /// In no standard, and in use by everybody.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// W3C Trace Context.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 pub(super) async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let visit = Visit::begin(edge, &request, &id);
-    let mut response = next.run(request).instrument(visit.span.clone()).await;
+    // Of the level that every filter lets through: a warning needs its request's id most.
+    let span = tracing::error_span!("request", request_id = id.to_str().unwrap_or_default(), job = tracing::field::Empty);
+    let visit = Visit::begin(edge, &request, span.clone());
+    let mut response = next.run(request).instrument(span).await;
     visit.end(&response);
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -64,13 +63,11 @@ struct Visit {
 }
 
 impl Visit {
-    fn begin(edge: Arc<Edge>, request: &Request, id: &HeaderValue) -> Visit {
+    fn begin(edge: Arc<Edge>, request: &Request, span: Span) -> Visit {
         let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
         let kind = Kind { method: method_name(request.method()), route: route.to_owned() };
         // Without the query: whoever puts a secret there should not find it in a log.
         let path = request.uri().path().to_owned();
-        let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let span = trace::request(id.to_str().unwrap_or_default(), kind.method, &kind.route, traceparent);
         edge.metrics.in_flight.inc();
         Visit {
             edge,
@@ -108,7 +105,6 @@ impl Drop for Visit {
         if let Some(code) = self.problem {
             metrics.count_problem(code);
         }
-        trace::answered(&self.span, self.status);
         self.span.in_scope(|| self.log());
     }
 }

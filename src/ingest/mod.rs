@@ -39,7 +39,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span};
 use uuid::Uuid;
 
 use self::aside::Aside;
@@ -198,9 +197,7 @@ pub async fn run(
         sealed = sealed => sealed?,
     };
     let committing_since = Instant::now();
-    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout)
-        .instrument(info_span!("commit"))
-        .await;
+    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).await;
     load.meter.commit.add_since(committing_since);
     outcome
 }
@@ -250,7 +247,7 @@ async fn encode_on_thread(load: &Load, body: Receiver<Bytes>, chunks: Sender<Fee
     // Dropped when the load is over, also when it is stopped: then the thread must not go on waiting for the server.
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
-    let span = Span::current();
+    let span = tracing::Span::current();
     let thread = tokio::task::spawn_blocking(move || {
         let _request = span.entered();
         let transcoder = match encoding {

@@ -25,8 +25,7 @@ where
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && let Ok(Value::Object(fields)) = serde_json::from_str(&fields.fields)
             {
-                // OpenTelemetry's names for a span are no fields of it.
-                line.0.extend(fields.into_iter().filter(|(name, _)| !name.starts_with("otel.")));
+                line.0.extend(fields);
             }
         }
         event.record(&mut line);

@@ -4,10 +4,7 @@ pub mod exposition;
 mod json;
 mod latency;
 mod logs;
-#[cfg(feature = "otlp")]
-mod otlp;
 pub mod process;
-pub mod trace;
 
 pub use self::latency::Latency;
-pub use self::logs::{LogFormat, Telemetry, start};
+pub use self::logs::{LogFormat, start_logging};

@@ -16,13 +16,12 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("rustls", &["http/tls.rs", "engine/tls.rs"]),
     ("tokio_postgres_rustls", &["engine/tls.rs"]),
     ("sfv", &["http/"]),
-    ("opentelemetry", &["telemetry/otlp.rs"]),
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",

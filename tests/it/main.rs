@@ -37,8 +37,6 @@ mod metrics;
 mod ndjson;
 mod ndjson_equivalence;
 mod openapi;
-#[cfg(feature = "otlp")]
-mod otlp;
 mod outcome;
 mod parquet;
 mod parquet_hostile;

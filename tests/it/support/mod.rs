@@ -3,6 +3,7 @@
 pub(crate) mod arrow;
 mod cluster;
 pub(crate) mod coding;
+mod proxy;
 mod raw;
 mod service;
 mod trickle;

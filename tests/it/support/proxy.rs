@@ -63,7 +63,7 @@ pub(crate) struct Caught(watch::Sender<Link>);
 impl Caught {
     /// What becomes of this connection now.
     pub(crate) fn set(&self, link: Link) {
-        self.0.send_replace(link);
+        self.0.send_if_modified(|now| *now != Link::Cut && std::mem::replace(now, link) != link);
     }
 }
 
@@ -117,7 +117,8 @@ impl Proxy {
     /// What becomes of the connections that are there now.
     pub(crate) fn set_open(&self, link: Link) {
         for connection in &lock(&self.links).open {
-            connection.send_replace(link);
+            // One that is cut stays so, even if it has not noticed yet.
+            connection.send_if_modified(|now| *now != Link::Cut && std::mem::replace(now, link) != link);
         }
     }
 

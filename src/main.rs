@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use pgsluice::config;
 use pgsluice::engine::bulk::Bulk;
 use pgsluice::engine::embedded::Cluster;
 use pgsluice::engine::migrate;
@@ -95,7 +94,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, shutdown: Shutdown) 
     let bulk = Bulk::new(serve.bulk(target))?;
     let oltp = Oltp::new(serve.oltp(metadata))?;
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
-    let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
+    let housekeeper = Housekeeper::new(conductor.clone(), serve.instance(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
     housekeeper.begin().await;
     let listener = TcpListener::bind(serve.listen).await;

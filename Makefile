@@ -5,12 +5,13 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix check bench build docs fmt
+.PHONY: help quickstart test test-matrix faults check bench build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
+	@echo "make faults       loads with a fault at a random instant, and what must be true after each (TRIALS=1000 SEED=42 FAULT=name)"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
@@ -26,12 +27,22 @@ test: target/test-venv/.ready
 	cargo test --locked --lib --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
+	# Two trials of every fault.
+	cargo test --locked --test faults
 	@scripts/wait-for-clusters.sh
 
 SERVERS ?= 14 16 17 18
 
 test-matrix:
 	@scripts/test-matrix.sh $(SERVERS)
+
+TRIALS ?= 1000
+SEED ?= 42
+
+faults:
+	@scripts/install.sh server
+	cargo test --locked --test faults -- --trials $(TRIALS) --seed $(SEED) $(if $(FAULT),--fault $(FAULT)) $(if $(REPORT),--report $(REPORT))
+	@scripts/wait-for-clusters.sh
 
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check

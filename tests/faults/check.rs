@@ -32,7 +32,8 @@ pub(crate) async fn first(plan: &Plan, site: &mut Site, heard: &Heard, record: &
         }
         return;
     }
-    if !plan.fault.explains(answer.status, answer.problem()) {
+    let is_explained = plan.fault.explains(answer.status, answer.problem()) || record.stood_still && answer.problem() == "client-stalled";
+    if !is_explained {
         record.violation(format!("the fault does not explain this answer: {} {}", answer.status, answer.json));
     }
     if is_pending(answer) {

@@ -35,7 +35,7 @@ const FLAGS: [&str; 22] = [
     "--lock-timeout",
     "1",
     "--client-stall",
-    "3",
+    "4",
     "--shutdown-grace",
     "1",
     "--pool-size",

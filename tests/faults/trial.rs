@@ -20,6 +20,8 @@ use crate::support::proxy::{Caught, Link};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long retries may be in vain.
 const RETRYING: Duration = Duration::from_secs(60);
+/// The service waits longer than this for a client; but on a busy machine, clocks are not what they were.
+const STANDING_MAX: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a trial came to.
@@ -30,6 +32,8 @@ pub(crate) struct Record {
     /// answers that promised nothing
     pub(crate) pending: u32,
     pub(crate) violations: Vec<String>,
+    /// the client was kept from sending for so long that it may have been taken for one that does not want to
+    pub(crate) stood_still: bool,
     /// the load came as far as its fault's moment
     pub(crate) reached: bool,
 }
@@ -153,12 +157,14 @@ async fn first_attempt(plan: &Plan, server: &mut Server, site: &mut Site, record
         Some(open) => reach(plan, site, open, &request, &mut caught).await,
         None => None,
     };
+    let since = Instant::now();
     record.reached = open.is_some() && (stopped.is_some() || caught.is_none());
     if let Some(open) = open.as_mut().filter(|_| takes_time(plan)) {
         open.send_all();
     }
     let todo = strike(plan, server, site, &mut open).await;
     tokio::time::sleep(plan.pause).await;
+    record.stood_still = since.elapsed() > STANDING_MAX;
     conclude(plan, server, site, open, stopped, todo, record).await
 }
 

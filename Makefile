@@ -5,13 +5,14 @@ TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
 
-.PHONY: help quickstart test test-matrix test-pgbouncer check check-deploy bench bench-rejects bench-http2 bench-oltp build docs fmt
+.PHONY: help quickstart test test-matrix test-pgbouncer faults check check-deploy bench bench-rejects bench-http2 bench-oltp build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make test-pgbouncer  500 loads and 20,000 status queries through PgBouncer"
+	@echo "make faults       loads with a fault at a random instant, and what must be true after each (TRIALS=1000 SEED=42 FAULT=name)"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make check-deploy the unit and the alert rules in deploy/, by systemd and promtool"
 	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
@@ -31,6 +32,8 @@ test: target/test-venv/.ready
 	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence
+	# Two trials of every fault.
+	cargo test --locked --test faults
 	@scripts/wait-for-clusters.sh
 
 # In `make test` there are fewer.
@@ -43,6 +46,14 @@ SERVERS ?= 14 16 17 18
 
 test-matrix:
 	@scripts/test-matrix.sh $(SERVERS)
+
+TRIALS ?= 1000
+SEED ?= 42
+
+faults:
+	@scripts/install.sh server
+	cargo test --locked --test faults -- --trials $(TRIALS) --seed $(SEED) $(if $(FAULT),--fault $(FAULT)) $(if $(REPORT),--report $(REPORT))
+	@scripts/wait-for-clusters.sh
 
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check

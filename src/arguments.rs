@@ -197,6 +197,9 @@ pub(crate) struct Serve {
     /// How long running loads may go on after SIGTERM, in seconds
     #[arg(long, env = "PGSLUICE_SHUTDOWN_GRACE", default_value_t = 30, value_name = "SECONDS")]
     shutdown_grace: u64,
+    /// How long this instance's neighbours may be silent before it takes them for dead and resolves their jobs, in seconds
+    #[arg(long, env = "PGSLUICE_LEASE", default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..))]
+    lease: u64,
 
     #[command(flatten)]
     pub(crate) log: Log,
@@ -342,6 +345,10 @@ impl Serve {
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             ..config::Http::default()
         }
+    }
+
+    pub(crate) fn instance(&self) -> config::Instance {
+        config::Instance::with_lease(Duration::from_secs(self.lease))
     }
 
     pub(crate) fn tls(&self) -> Option<config::Tls> {

@@ -229,9 +229,10 @@ pub struct Instance {
     pub lease: Duration,
 }
 
-impl Default for Instance {
-    fn default() -> Instance {
-        Instance { heartbeat: Duration::from_secs(2), lease: Duration::from_secs(20) }
+impl Instance {
+    /// With a lease of that length, within which it says ten times that it lives.
+    pub fn with_lease(lease: Duration) -> Instance {
+        Instance { heartbeat: lease / 10, lease }
     }
 }
 

@@ -118,7 +118,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
     let gate = serve.requires_keys().then(|| Gate::new(Keys::new(oltp.clone())));
     let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
-    let housekeeper = Housekeeper::new(conductor.clone(), config::Instance::default(), Arc::new(Documents));
+    let housekeeper = Housekeeper::new(conductor.clone(), serve.instance(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
     housekeeper.begin().await;
     let listener = TcpListener::bind(serve.listen).await;

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::instance::Identity;
 use super::keys::{Claim, Difference, Key};
 use super::progress::{Entry, Registry, Running};
-use super::store::{Filter, NewJob, Store};
+use super::report::by_column;
+use super::store::{Counts, Filter, NewJob, Store};
 use super::tally::Outcome;
-use super::{Job, Rejected, State, audit};
+use super::{Job, Rejected, State, audit, rejects_url};
 use crate::access::{Caller, Sight};
 use crate::config::Limits;
 use crate::engine::admission::Place;
@@ -24,7 +25,7 @@ use crate::ingest::commit::target_id;
 use crate::ingest::digest::Declared;
 use crate::ingest::meter::{Counter, Meter};
 use crate::ingest::parquet::Spools;
-use crate::ingest::rejects::{OnError, Rejects};
+use crate::ingest::rejects::{OnError, Rejects, Report};
 use crate::ingest::{self, Coding, Encoding, Format, Frames, Load, Segments, Stopper, Witness};
 
 /// The one mode there is: rows are added to those that are there.
@@ -410,8 +411,11 @@ impl Conductor {
         match recorded {
             Ok(Some(recorded)) => job = recorded,
             Ok(None) => {}
-            // The load's own end stands in the ledger; the job row follows when recovery gets to it.
-            Err(error) => tracing::error!(job = %job.id, %error, "a job's end could not be written down yet"),
+            // The load's own end stands in the ledger; the job row follows when recovery gets to it. The answer does not wait for that.
+            Err(error) => {
+                tracing::error!(job = %job.id, %error, "a job's end could not be written down yet");
+                witness.show(counts, &mut job);
+            }
         }
         match outcome {
             Ok(rows) => {
@@ -521,11 +525,25 @@ struct JobRow<'a> {
 }
 
 impl JobRow<'_> {
+    /// What was turned away, if anything was.
+    fn report(&self) -> Option<Report> {
+        self.rejects.map(Rejects::report).filter(|report| !report.rejects.is_empty())
+    }
+
     async fn keep_rejects(&self) -> Result<(), DatabaseError> {
-        let Some(report) = self.rejects.map(Rejects::report).filter(|report| !report.rejects.is_empty()) else {
-            return Ok(());
-        };
-        self.store.keep_rejects(self.id, &report).await
+        match self.report() {
+            Some(report) => self.store.keep_rejects(self.id, &report).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What the row would say of the load, for an answer that cannot wait for it.
+    fn show(&self, counts: Counts, job: &mut Job) {
+        counts.put_into(job);
+        if let Some(report) = self.report() {
+            job.rejected_by_column = by_column(&report.rejects);
+            job.rejects_url = Some(rejects_url(self.id));
+        }
     }
 
     /// May be tried again.

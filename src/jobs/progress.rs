@@ -43,6 +43,17 @@ impl Running {
     }
 }
 
+impl Counts {
+    /// Puts the counts into what the database knows of a job, or will.
+    pub(super) fn put_into(&self, job: &mut Job) {
+        job.rows_received = self.rows_received;
+        job.rows_rejected = self.rows_rejected;
+        job.bytes_received = self.bytes_received;
+        job.bytes_decoded = self.bytes_decoded;
+        job.timings_ms = self.timings;
+    }
+}
+
 /// All loads that run in this process.
 #[derive(Debug, Clone)]
 pub(super) struct Registry {
@@ -112,12 +123,7 @@ impl Registry {
         let Some(running) = self.get(job.id) else {
             return;
         };
-        let counts = running.counts();
-        job.rows_received = counts.rows_received;
-        job.rows_rejected = counts.rows_rejected;
-        job.bytes_received = counts.bytes_received;
-        job.bytes_decoded = counts.bytes_decoded;
-        job.timings_ms = counts.timings;
+        running.counts().put_into(job);
         // Copied is not committed: until then nothing is loaded.
         debug_assert!(job.state != State::Committed);
     }

@@ -111,7 +111,8 @@ fn storable(text: &str) -> String {
 }
 
 /// How many rows each column was the reason for.
-fn by_column(rejects: &[Reject]) -> Value {
+/// How many were turned away for each column.
+pub(super) fn by_column(rejects: &[Reject]) -> Value {
     let mut counts = BTreeMap::<&str, u64>::new();
     for column in rejects.iter().filter_map(|reject| reject.error.position.column.as_deref()) {
         *counts.entry(column).or_default() += 1;

@@ -248,7 +248,7 @@ impl Store {
         // Recovery knows no counts of a load that died with its instance: what was last reported stays.
         let sql = format!(
             "UPDATE pgsluice.jobs SET state = $3, reason = $4, error = $5, finished_at = clock_timestamp(), \
-                rows_received = greatest(rows_received, $6), rows_loaded = $7, rows_rejected = greatest(rows_rejected, $11), \
+                rows_received = greatest(rows_received, $6, $7 + rows_rejected), rows_loaded = $7, rows_rejected = greatest(rows_rejected, $11), \
                 bytes_received = greatest(bytes_received, $8), bytes_decoded = greatest(bytes_decoded, $9), \
                 timings_ms = CASE WHEN $10::jsonb ->> 'total' = '0' THEN timings_ms ELSE $10 END \
              WHERE id = $1 AND state = ANY ($2) RETURNING {COLUMNS}"

@@ -102,6 +102,24 @@ async fn a_metadata_update_lost_after_commit_is_made_up_for_without_a_restart() 
 }
 
 #[tokio::test]
+async fn a_metadata_update_lost_after_commit_takes_nothing_from_the_answer() {
+    let world = World::with(&["--command-timeout", "1"]).await;
+    world.db.sql("CREATE TABLE t (id int)").await;
+    hang_at(&world, "committed").await;
+    let answer = world.load_csv("t?on_error=skip", "id\n1\nx\n2\n").await;
+    let told = answer.committed(2);
+    world.db.sql("DROP TRIGGER hang ON pgsluice.jobs").await;
+    let id = told["id"].as_str().unwrap();
+    let job = world.wait_for_job(|job| job["id"] == id && job["state"] == "committed").await;
+    for counts in [told, &job] {
+        assert_eq!((&counts["rows_received"], &counts["rows_rejected"]), (&3.into(), &1.into()), "{counts:#}");
+        assert_eq!(counts["rejected_by_column"], serde_json::json!({"id": 1}), "{counts:#}");
+        assert_eq!(counts["rejects_url"], format!("/v1/jobs/{id}/rejects"), "{counts:#}");
+    }
+    assert_eq!(told["bytes_received"], 9);
+}
+
+#[tokio::test]
 async fn a_server_process_killed_in_mid_load() {
     let world = world().await;
     let load = Trickle::begin(&world, "t");

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
@@ -16,40 +16,41 @@ use tokio_postgres::{Client, NoTls, Row};
 
 const GUARD: &str = r#"
 dir=$1
+up() { for file in "$dir"/cluster/postmaster.pid "$dir"/*/cluster/postmaster.pid; do [ -e "$file" ] && return; done; false; }
 while read -r pid; do pids="$pids $pid"; done
-for pid in $pids; do kill -CONT "$pid"; kill -9 "$pid"; done 2>/dev/null
-postmaster=$(head -n 1 "$dir/cluster/postmaster.pid" 2>/dev/null) && kill -QUIT "$postmaster"
-for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$dir/cluster/postmaster.pid" ] || break; sleep 0.2; done
+for pid in $pids; do
+    # The number may be somebody else's by now.
+    case $(readlink "/proc/$pid/exe") in */pgsluice*) kill -CONT "$pid"; kill -9 "$pid" ;; esac
+done 2>/dev/null
+for file in "$dir"/cluster/postmaster.pid "$dir"/*/cluster/postmaster.pid; do
+    postmaster=$(head -n 1 "$file" 2>/dev/null) && kill -QUIT "$postmaster"
+done
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do up || break; sleep 0.2; done
+while read -r _ place _; do case $place in "$dir"/*) umount "$place" ;; esac; done </proc/mounts
 rm -rf "$dir"
 "#;
 
-struct Shared {
-    cluster: Cluster,
+/// What belongs to this run of the tests.
+struct Run {
+    dir: PathBuf,
     guard: Mutex<Child>,
 }
 
-fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let dir = run_dir_path();
+fn this_run() -> &'static Run {
+    static RUN: OnceLock<Run> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("pgsluice-test-{}", std::process::id()));
         let guard = start_guard(&dir);
-        let search_path = std::env::var_os("PATH").unwrap_or_default();
-        let cluster = Cluster::start(&Embedded { data_dir: dir, run_as: None, search_path }).unwrap();
-        Shared { cluster, guard: Mutex::new(guard) }
+        Run { dir, guard: Mutex::new(guard) }
     })
-}
-
-fn run_dir_path() -> PathBuf {
-    std::env::temp_dir().join(format!("pgsluice-test-{}", std::process::id()))
 }
 
 /// The directory of this run of the tests, which goes with it.
 pub(super) fn run_dir() -> PathBuf {
-    shared();
-    run_dir_path()
+    this_run().dir.clone()
 }
 
-pub(super) fn start_guard(dir: &std::path::Path) -> Child {
+pub(super) fn start_guard(dir: &Path) -> Child {
     let mut guard = Command::new("sh");
     guard.args(["-c", GUARD, "guard"]).arg(dir).stdin(Stdio::piped()).stdout(Stdio::null());
     // Ctrl-C is for the tests; the guard has to outlive them.
@@ -58,8 +59,24 @@ pub(super) fn start_guard(dir: &std::path::Path) -> Child {
 
 /// Has a process killed at the end of the run, should the test not get to it.
 pub(super) fn guard(pid: u32) {
-    let mut guard = shared().guard.lock().unwrap();
+    let mut guard = this_run().guard.lock().unwrap();
     writeln!(guard.stdin.as_mut().unwrap(), "{pid}").unwrap();
+}
+
+/// The directory of a cluster of this run; whatever else is put there is removed with it.
+pub(crate) fn cluster_dir(name: &str) -> PathBuf {
+    this_run().dir.join(name)
+}
+
+/// Starts a cluster of this run, if it does not run yet.
+pub(crate) fn start_cluster(name: &str) -> Cluster {
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    Cluster::start(&Embedded { data_dir: cluster_dir(name), run_as: None, search_path }).unwrap()
+}
+
+fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| start_cluster("shared"))
 }
 
 /// A database of one test.
@@ -72,7 +89,7 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) async fn create() -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let cluster_url = tokio::task::spawn_blocking(|| shared().cluster.url()).await.unwrap();
+        let cluster_url = tokio::task::spawn_blocking(|| shared().url()).await.unwrap();
         let name = format!("t{}", NUMBER.fetch_add(1, Relaxed));
         let admin = connect(&cluster_url).await;
         admin.batch_execute("ALTER SYSTEM SET fsync = off; ").await.unwrap();

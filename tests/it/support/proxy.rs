@@ -1,7 +1,7 @@
 //! A link to PostgreSQL that can be broken: a TCP port on loopback, and behind it the server's unix socket. Bytes pass as they are, for
 //! the proxy knows nothing of the protocol, until it is told what becomes of them instead.
 //!
-//! It needs tokio and nothing else, so that other programs can include this file.
+//! It needs tokio and memchr and nothing else, so that other programs can include this file.
 
 #![allow(dead_code, reason = "more than one program includes it, and none uses all of it")]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -52,6 +52,19 @@ impl Link {
 struct Trigger {
     text: Vec<u8>,
     then: Link,
+    /// who waits for it; then it is good for one connection only
+    told: Option<mpsc::UnboundedSender<Caught>>,
+}
+
+/// A connection that has sent what somebody waited for.
+#[derive(Debug)]
+pub(crate) struct Caught(watch::Sender<Link>);
+
+impl Caught {
+    /// What becomes of this connection now.
+    pub(crate) fn set(&self, link: Link) {
+        self.0.send_if_modified(|now| *now != Link::Cut && std::mem::replace(now, link) != link);
+    }
 }
 
 /// The state of all connections.
@@ -116,12 +129,24 @@ impl Proxy {
 
     /// A connection on which the client sends this text becomes such a link, from just before that text on.
     pub(crate) fn set_when_sent(&self, text: &str, then: Link) {
-        lock(&self.links).trigger = Some(Trigger { text: text.into(), then });
+        lock(&self.links).trigger = Some(Trigger { text: text.into(), then, told: None });
+    }
+
+    /// The first connection on which the client sends this text becomes such a link, and is handed out just then.
+    pub(crate) fn catch_when_sent(&self, text: &str, then: Link) -> mpsc::UnboundedReceiver<Caught> {
+        let (told, caught) = mpsc::unbounded_channel();
+        lock(&self.links).trigger = Some(Trigger { text: text.into(), then, told: Some(told) });
+        caught
+    }
+
+    /// No text has a consequence any more.
+    pub(crate) fn forget(&self) {
+        lock(&self.links).trigger = None;
     }
 
     /// Every connection passes everything again, and no text has a consequence any more. One that was closed stays closed.
     pub(crate) fn heal(&self) {
-        lock(&self.links).trigger = None;
+        self.forget();
         self.set(Link::Whole);
     }
 
@@ -241,9 +266,14 @@ impl Connection {
             return;
         };
         tail.extend_from_slice(piece);
-        if tail.windows(trigger.text.len()).any(|text| text == trigger.text) {
+        if memchr::memmem::find(tail, &trigger.text).is_some() {
             self.state.send_replace(trigger.then);
             tail.clear();
+            if let Some(told) = trigger.told {
+                lock(&self.links).trigger = None;
+                let _ = told.send(Caught(self.state.clone()));
+                return;
+            }
         }
         let keep = tail.len().min(trigger.text.len() - 1);
         tail.drain(..tail.len() - keep);

@@ -156,7 +156,7 @@ impl Gate {
             // What was sent may be half a secret: only the public part of a key is written down.
             let (principal, reason) = (secret.as_ref().map(Secret::id), error.to_string());
             let remote = remote.map(tracing::field::display);
-            tracing::info!(target: "audit", event = "access", outcome = "denied", principal, remote, reason = reason.as_str());
+            tracing::info!(target: "audit", event = "access", outcome = "denied", principal, remote, reason = reason.as_str(), "access");
         })?;
         let allowance = self.allowances.of(&principal.id, principal.limits);
         Ok(Caller { principal: Arc::new(principal), remote, allowance })

@@ -17,7 +17,8 @@ macro_rules! line {
             principal = $caller.principal.id.as_str(),
             name = $caller.principal.name.as_str(),
             remote = $caller.remote.map(tracing::field::display),
-            $($fields)*
+            $($fields)*,
+            $event
         )
     };
 }

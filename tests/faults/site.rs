@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: u32 = 40;
 const SMALL_DISK_BYTES: u64 = 32 << 20;
 
 /// Short times, so that trials are; every one of them is a flag.
-const FLAGS: [&str; 24] = [
+const FLAGS: [&str; 26] = [
     "--bulk-slots",
     "3",
     "--bulk-slot-wait-ms",
@@ -42,6 +42,9 @@ const FLAGS: [&str; 24] = [
     "4",
     "--load-timeout",
     "60",
+    // The traps know statements by their text, which comes only once where they are kept.
+    "--statement-cache-size",
+    "0",
     "--database-stall",
     "2",
     "--lease",

@@ -12,7 +12,7 @@ async fn world(server: &Server, metadata: Option<&Database>) -> World {
     let db = server.database().await;
     db.sql("CREATE TABLE t (id int, filler text)").await;
     let metadata_url = metadata.map_or(&db.url, |metadata| &metadata.url);
-    let flags = ["--bulk-database-url", &db.url, "--pool-timeout", "2", "--connect-timeout", "5"];
+    let flags = ["--bulk-database-url", &db.url, "--allow-oversubscription", "--pool-timeout", "2", "--connect-timeout", "5"];
     let service = Service::start(metadata_url, &flags).await;
     World { db, service, http: reqwest::Client::new() }
 }

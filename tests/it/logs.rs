@@ -97,10 +97,10 @@ async fn every_line_of_a_load_has_its_request_and_its_job() {
     let logged = Logged::new("info", "json").await;
     let good = logged.load("good-1", "id\n1\n2\n").await.committed(2)["id"].clone();
     let bad = logged.load("bad-1", "id\nx\n").await.problem(422, "bad-row")["job_id"].clone();
-    for (request, job, status, message) in [("good-1", good, 201, "loaded"), ("bad-1", bad, 422, "not loaded")] {
+    for (request, job, status, outcome) in [("good-1", good, 201, "committed"), ("bad-1", bad, 422, "failed")] {
         let lines = logged.lines(request).await;
         assert!(lines.iter().all(|line| line["job"] == job), "{lines:#?}");
-        assert!(lines.iter().any(|line| line["message"] == message), "{lines:#?}");
+        assert!(lines.iter().any(|line| line["target"] == "audit" && line["outcome"] == outcome), "{lines:#?}");
         let access: Vec<&Value> = lines.iter().filter(|line| line["target"] == "pgsluice::access").collect();
         assert_eq!(access.len(), 1);
         assert_eq!(access[0]["status"], status);

@@ -193,7 +193,7 @@ async fn metadata_that_stay_away_are_told_of() {
 async fn metadata_behind_proxy() -> (World, Proxy) {
     let db = crate::support::Database::create().await;
     let proxy = Proxy::before(&db.url).await.unwrap();
-    let flags = ["--bulk-database-url", &db.url, "--pool-timeout", "1", "--command-timeout", "1"];
+    let flags = ["--bulk-database-url", &db.url, "--pool-timeout", "1", "--command-timeout", "1", "--statement-cache-size", "0"];
     let service = crate::support::Service::start(&proxy.url(&db.url), &flags).await;
     db.sql("CREATE TABLE t (id int)").await;
     (World { db, service, http: reqwest::Client::new() }, proxy)

@@ -4,14 +4,16 @@
 TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 
-.PHONY: help quickstart test test-matrix check bench build docs fmt
+.PHONY: help quickstart test test-matrix check fuzz bench build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
 	@echo "make test         all tests, against clusters of their own"
 	@echo "make test-matrix  loads against COPY, value for value, on PostgreSQL 14, 16, 17 and 18 too (SERVERS=\"16 18\": only these)"
 	@echo "make check        format, lints, docs, licences"
+	@echo "make fuzz         every parser and encoder, 10 minutes each (SECONDS=60: less, TARGET=csv: only this one)"
 	@echo "make docs         the table in docs/ARROW.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 
@@ -39,6 +41,12 @@ check: $(TOOLS)/bin/cargo-deny
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 
+SECONDS ?= 600
+
+fuzz: $(TOOLS)/bin/cargo-fuzz
+	@scripts/install.sh c++
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" scripts/fuzz.sh $(SECONDS) $(TARGET)
+
 bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
@@ -53,6 +61,9 @@ fmt:
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)
+
+$(TOOLS)/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TOOLS)
 
 target/test-venv/.ready: tests/requirements.txt
 	@scripts/install.sh python

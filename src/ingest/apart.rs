@@ -1,15 +1,40 @@
-//! The stages *parse* and *encode* apart from all others, without a server: what fuzz targets drive.
+//! The stages *decompress*, *parse* and *encode* apart from all others, without a server: what fuzz targets drive.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::decompress::Body;
 use super::meter::Meter;
 use super::parquet::Spools;
-use super::queue::Closed;
+use super::queue::{Closed, filled};
 use super::rows::{Emit, Feed, Halt, Rows};
 use super::segment::Form;
-use super::{Decoder, Format};
+use super::{Coding, Decoder, Format};
 use crate::config::Limits;
 use crate::engine::catalog::Table;
+use crate::error::DataError;
+
+/// Undoes the codings that were applied to a body in this order; the body comes in these pieces.
+///
+/// # Errors
+/// The short name of the problem.
+///
+/// # Panics
+/// Only through a defect.
+pub fn decompress<'b>(codings: &[Coding], limits: &Limits, pieces: impl IntoIterator<Item = &'b [u8]>) -> Result<Vec<u8>, &'static str> {
+    let frames = pieces.into_iter().map(Bytes::copy_from_slice);
+    let mut body = Body::new(filled(frames), codings, limits);
+    let mut decoded = Vec::new();
+    loop {
+        match body.next() {
+            Ok(Some(bytes)) => decoded.extend_from_slice(bytes),
+            Ok(None) => return Ok(decoded),
+            Err(Halt::Data(DataError::Malformed { code, .. } | DataError::OverLimit { code, .. })) => return Err(code),
+            Err(halt) => panic!("{halt:?}"),
+        }
+    }
+}
 
 /// What became of a body.
 #[derive(Debug, Default, PartialEq, Eq)]

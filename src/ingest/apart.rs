@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::encode::Kind;
     use crate::ingest::csv::{Options, Syntax};
-    use crate::ingest::ndjson;
+    use crate::ingest::{ndjson, parquet};
     use proptest::prelude::*;
 
     const GOOD_LINES: &[&str] = &[
@@ -133,6 +133,23 @@ mod tests {
         r#"{"d":"(1,2)"}"#,
         "{}",
     ];
+
+    /// Found by fuzzing: the first byte came alone, looked like text, and that was the answer.
+    #[test]
+    fn what_a_body_looks_like_is_told_by_its_beginning_as_a_whole() {
+        let table = Table::of_columns(&[("a", Some(Kind::Int4))]);
+        for body in [&b"ABA\xb6 and so on"[..], b"ARROW1\0\0", b"a,b\n1,2\n", b"PARE....", b"PAR", b"PAx", b"\x1f\x8b\x08\0", b"x"] {
+            let read = |cut| {
+                let (front, back) = body.split_at(cut);
+                read(&table, Format::Parquet(parquet::Options::default()), &Limits::default(), [front, back]).refused
+            };
+            let whole = read(0);
+            assert!(whole.is_some());
+            for cut in 1..body.len() {
+                assert_eq!(read(cut), whole, "{} cut at {cut}", body.escape_ascii());
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -22,8 +22,6 @@ if [ ! -e "$corpora/.seeded" ]; then
     touch "$corpora/.seeded"
 fi
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
 table="target | runs | seconds | edges | features | inputs kept | peak MiB"
 for target in "$@"; do
     # No input may make the product ask for more at once, or have more in use. A decoder of zstd has its window, of 64 MiB.
@@ -31,6 +29,7 @@ for target in "$@"; do
         decompress) at_once=72 ;;
         *) at_once=16 ;;
     esac
+    log=$built/fuzz-$target.log
     status=0
     cargo fuzz run "$target" -- -max_total_time="$seconds" -malloc_limit_mb=$at_once -rss_limit_mb=512 -timeout=20 \
         -print_final_stats=1 >"$log" 2>&1 || status=$?
@@ -42,6 +41,7 @@ for target in "$@"; do
     took=$(sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$log")
     covered=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) corp: \([0-9]*\).*/\1 | \2 | \3/p' "$log" | tail -n 1)
     row="$target | $(told number_of_executed_units) | $took | $covered | $(told peak_rss_mb)"
+    grep -A 1 '^a library panics' "$log" || true
     echo "$row"
     table="$table
 $row"

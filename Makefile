@@ -4,8 +4,9 @@
 TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 
-.PHONY: help quickstart test test-matrix test-pgbouncer faults check check-deploy bench bench-rejects bench-http2 bench-oltp build docs fmt
+.PHONY: help quickstart test test-matrix test-pgbouncer faults check check-deploy fuzz bench bench-rejects bench-http2 bench-oltp build docs fmt
 
 help:
 	@echo "make quickstart   build, start on an embedded PostgreSQL, load a sample file, keep serving (ONCE=1: stop after the load)"
@@ -15,6 +16,7 @@ help:
 	@echo "make faults       loads with a fault at a random instant, and what must be true after each (TRIALS=1000 SEED=42 FAULT=name)"
 	@echo "make check        format, lints, docs, licences"
 	@echo "make check-deploy the unit and the alert rules in deploy/, by systemd and promtool"
+	@echo "make fuzz         every parser and encoder, 10 minutes each (SECONDS=60: less, TARGET=csv: only this one)"
 	@echo "make docs         the tables in docs/ARROW.md and docs/CONFIGURATION.md, from the code"
 	@echo "make bench        side by side with psql, psycopg, asyncpg, ADBC; writes docs/BENCHMARKS.md"
 	@echo "make bench-rejects  what bad rows cost; writes docs/BENCHMARKS-REJECTS.md"
@@ -61,6 +63,12 @@ check: $(TOOLS)/bin/cargo-deny
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 
+SECONDS ?= 600
+
+fuzz: $(TOOLS)/bin/cargo-fuzz
+	@scripts/install.sh c++
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" scripts/fuzz.sh $(SECONDS) $(TARGET)
+
 bench: target/bench-venv/.ready
 	@scripts/install.sh server curl
 	cargo build --release --locked --bin pgsluice --example bench_data
@@ -97,6 +105,9 @@ fmt:
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)
+
+$(TOOLS)/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TOOLS)
 
 target/test-venv/.ready: tests/requirements.txt
 	@scripts/install.sh python

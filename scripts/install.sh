@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), postgis (for the
-# newest of Debian's servers), pgbouncer, wrk, curl, python (with venv), node (with npm). What is there is left alone.
+# newest of Debian's servers), pgbouncer, wrk, curl, python (with venv), node (with npm), c++. What is there is left alone.
 set -eu
 
 as_root() {
@@ -81,6 +81,7 @@ for thing in "$@"; do
         wrk) command -v wrk >/dev/null || apt wrk ;;
         curl) command -v curl >/dev/null || apt curl ca-certificates ;;
         python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
+        c++) command -v c++ >/dev/null || apt g++ ;;
         node) command -v npm >/dev/null || apt nodejs npm ;;
         *) echo "install.sh knows no $thing" >&2; exit 1 ;;
     esac

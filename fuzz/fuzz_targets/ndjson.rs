@@ -4,10 +4,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use pgsluice::ingest::{Format, ndjson};
-use pgsluice_fuzz::check_body;
+use pgsluice_fuzz::bodies;
 
-fuzz_target!(|input: (bool, u16, &[u8])| {
-    let (few, cut, body) = input;
-    let columns = few.then(|| vec!["a".to_owned(), "h".to_owned()]);
-    check_body(&Format::Ndjson(ndjson::Options { columns }), body, cut.into());
+fuzz_target!(|input: &[u8]| {
+    let Some((&[flags, cut @ ..], body)) = input.split_first_chunk::<3>() else {
+        return;
+    };
+    let columns = (flags & 1 == 1).then(|| vec!["a".to_owned(), "h".to_owned()]);
+    bodies::check(&Format::Ndjson(ndjson::Options { columns }), flags & 2 == 2, body, cut);
 });

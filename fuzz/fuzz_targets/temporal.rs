@@ -3,10 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgsluice::encode::Kind;
-use pgsluice_fuzz::check_field;
+use pgsluice_fuzz::families::TEMPORAL;
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let kinds = [Kind::Date, Kind::Time, Kind::Timetz, Kind::Timestamp, Kind::Timestamptz, Kind::Interval];
-    check_field(&kinds[usize::from(input.0) % kinds.len()], input.1);
-});
+fuzz_target!(|input: &[u8]| TEMPORAL.check(input));

@@ -1,15 +1,40 @@
-//! The stages *parse* and *encode* apart from all others, without a server: what fuzz targets drive.
+//! The stages *decompress*, *parse* and *encode* apart from all others, without a server: what fuzz targets drive.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::decompress::Body;
 use super::meter::Meter;
 use super::parquet::Spools;
-use super::queue::Closed;
+use super::queue::{Closed, filled};
 use super::rows::{Emit, Feed, Halt, Rows};
 use super::segment::Form;
-use super::{Decoder, Format};
+use super::{Coding, Decoder, Format};
 use crate::config::Limits;
 use crate::engine::catalog::Table;
+use crate::error::DataError;
+
+/// Undoes the codings that were applied to a body in this order; the body comes in these pieces.
+///
+/// # Errors
+/// The short name of the problem.
+///
+/// # Panics
+/// Only through a defect.
+pub fn decompress<'b>(codings: &[Coding], limits: &Limits, pieces: impl IntoIterator<Item = &'b [u8]>) -> Result<Vec<u8>, &'static str> {
+    let frames = pieces.into_iter().map(Bytes::copy_from_slice);
+    let mut body = Body::new(filled(frames), codings, limits);
+    let mut decoded = Vec::new();
+    loop {
+        match body.next() {
+            Ok(Some(bytes)) => decoded.extend_from_slice(bytes),
+            Ok(None) => return Ok(decoded),
+            Err(Halt::Data(DataError::Malformed { code, .. } | DataError::OverLimit { code, .. })) => return Err(code),
+            Err(halt) => panic!("{halt:?}"),
+        }
+    }
+}
 
 /// What became of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,7 +123,7 @@ mod tests {
     use super::*;
     use crate::encode::Kind;
     use crate::ingest::csv::{Options, Syntax};
-    use crate::ingest::ndjson;
+    use crate::ingest::{ndjson, parquet};
     use proptest::prelude::*;
 
     const GOOD_LINES: &[&str] = &[
@@ -108,6 +133,23 @@ mod tests {
         r#"{"d":"(1,2)"}"#,
         "{}",
     ];
+
+    /// Found by fuzzing: the first byte came alone, looked like text, and that was the answer.
+    #[test]
+    fn what_a_body_looks_like_is_told_by_its_beginning_as_a_whole() {
+        let table = Table::of_columns(&[("a", Some(Kind::Int4))]);
+        for body in [&b"ABA\xb6 and so on"[..], b"ARROW1\0\0", b"a,b\n1,2\n", b"PARE....", b"PAR", b"PAx", b"\x1f\x8b\x08\0", b"x"] {
+            let read = |cut| {
+                let (front, back) = body.split_at(cut);
+                read(&table, Format::Parquet(parquet::Options::default()), &Limits::default(), [front, back]).refused
+            };
+            let whole = read(0);
+            assert!(whole.is_some());
+            for cut in 1..body.len() {
+                assert_eq!(read(cut), whole, "{} cut at {cut}", body.escape_ascii());
+            }
+        }
+    }
 
     proptest! {
         #[test]

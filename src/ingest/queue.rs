@@ -46,6 +46,20 @@ pub(super) fn queue<T>(budget_bytes: usize) -> (Sender<T>, Receiver<T>) {
     (sender, receiver)
 }
 
+/// The far end of a queue that holds all of this and its proper end.
+#[cfg(any(test, fuzzing))]
+pub(super) fn filled<T>(values: impl IntoIterator<Item = T>) -> Receiver<T> {
+    let (sender, receiver) = queue(0);
+    for item in values.into_iter().map(Item::Value).chain([Item::End]) {
+        // Nothing waits here, so nothing is counted.
+        let free = Arc::clone(&sender.budget).try_acquire_many_owned(0);
+        free.ok()
+            .and_then(|permit| sender.items.send((item, permit)).ok())
+            .unwrap_or_else(|| panic!("a new queue is closed"));
+    }
+    receiver
+}
+
 impl<T> Sender<T> {
     /// Here a stage waits for the next one.
     pub(super) async fn send(&self, item: Item<T>, bytes: usize) -> Result<(), Closed> {

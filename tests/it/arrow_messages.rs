@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, LargeListViewArray, NullArray, TimestampMicrosecondArray, TimestampMillisecondArray};
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::writer::StreamWriter;
 
 use crate::support::arrow::{FILE, STREAM, batch, file, ints, lists, stream};
 use crate::support::{World, python};
@@ -76,7 +77,7 @@ async fn messages_that_claim_more_than_there_is() {
     let compressed = options.clone().try_with_compression(Some(arrow::ipc::CompressionType::LZ4_FRAME)).unwrap();
     let mut tried = 0;
     for options in [options, compressed] {
-        let mut writer = arrow::ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &whole.schema(), options).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &whole.schema(), options).unwrap();
         writer.write(&whole).unwrap();
         writer.finish().unwrap();
         let body = writer.into_inner().unwrap();
@@ -127,4 +128,27 @@ async fn lists_that_would_become_huge() {
         }
     }
     assert!(world.service.rss_kib() < 160 << 10, "{} KiB", world.service.rss_kib());
+}
+
+/// Found by fuzzing: here arrow's own reader panics. That is a bad message like any other, and not the end of the service.
+#[tokio::test]
+async fn messages_that_the_library_does_not_survive() {
+    const ROWS: usize = 1000;
+    let world = World::new().await;
+    world.db.sql("CREATE TABLE t (raw bytea, tags int[])").await;
+
+    let width = Field::new("raw", DataType::FixedSizeBinary(-5), true);
+    let mut writer = StreamWriter::try_new(Vec::new(), &Schema::new(vec![width])).unwrap();
+    writer.finish().unwrap();
+    world.load("t", STREAM, writer.into_inner().unwrap()).await.problem(422, "malformed-arrow");
+
+    let body = stream(&[batch([("tags", lists(&[1; ROWS], ints(&[7; ROWS])))])]);
+    let length = (4 * (ROWS as i64 + 1)).to_le_bytes();
+    let at = body.windows(8).position(|word| word == length).unwrap();
+    let mut half_an_offset = body.clone();
+    half_an_offset[at] += 2;
+    world.load("t", STREAM, half_an_offset).await.problem(422, "malformed-arrow");
+
+    assert_eq!(world.db.count("t").await, 0);
+    world.load("t", STREAM, body).await.committed(ROWS as u64);
 }

@@ -194,28 +194,11 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::error::DataError;
-    use crate::ingest::queue::queue;
+    use crate::ingest::apart::decompress;
 
     /// What the codings leave of a body that comes in frames of this size, or the short name of the problem.
     fn decode(body: &[u8], codings: &[Coding], frame_bytes: usize, limits: &Limits) -> Result<Vec<u8>, &'static str> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (sender, receiver) = queue(1 << 29);
-        for frame in body.chunks(frame_bytes) {
-            let item = Item::Value(Bytes::copy_from_slice(frame));
-            sender.blocking_send(runtime.handle(), item, frame.len()).unwrap();
-        }
-        sender.blocking_send(runtime.handle(), Item::End, 0).unwrap();
-        let mut body = Body::new(receiver, codings, limits);
-        let mut decoded = Vec::new();
-        loop {
-            match body.next() {
-                Ok(Some(bytes)) => decoded.extend_from_slice(bytes),
-                Ok(None) => return Ok(decoded),
-                Err(Halt::Data(DataError::Malformed { code, .. } | DataError::OverLimit { code, .. })) => return Err(code),
-                Err(halt) => panic!("{halt:?}"),
-            }
-        }
+        decompress(codings, limits, body.chunks(frame_bytes))
     }
 
     fn whole(body: &[u8], coding: Coding) -> Result<Vec<u8>, &'static str> {

@@ -44,7 +44,7 @@ pub struct Options {
 pub(super) struct Decoder {
     options: Options,
     spools: Spools,
-    /// opened when the body begins well
+    /// opened when the body begins
     spool: Option<Spool>,
     /// the body's first bytes
     head: Vec<u8>,
@@ -64,12 +64,14 @@ impl Decoder {
         }
     }
 
-    /// Keeps a piece of the body, if it begins as a Parquet file does.
+    /// Keeps a piece of the body, if it begins as a Parquet file does. In whatever pieces the beginning comes, it is looked at as a whole.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Halt> {
         let missing = MAGIC.len() - self.head.len();
         if missing > 0 {
             self.head.extend(bytes.iter().take(missing));
-            check_head(&self.head)?;
+            if self.head.len() == MAGIC.len() {
+                check_head(&self.head)?;
+            }
         }
         let spool = match &mut self.spool {
             Some(spool) => spool,
@@ -81,6 +83,7 @@ impl Decoder {
     /// The body has ended, and properly: now it is read.
     pub(super) fn finish(mut self, rows: &mut Rows<'_>) -> Result<(), Halt> {
         let spool = self.spool.take().ok_or(DataError::Empty)?;
+        check_head(&self.head)?;
         let (metadata, data_end) = footer::read(&spool, self.memory_max)?;
         let file = File { spool: Arc::new(spool), metadata, data_end, memory_max: self.memory_max };
         check_rows(&file)?;
@@ -99,13 +102,13 @@ impl Decoder {
     }
 }
 
-/// Refuses what cannot become a Parquet file, before all of it has come.
+/// Refuses what does not begin as a Parquet file, before all of it has come.
 fn check_head(head: &[u8]) -> Result<(), DataError> {
     if MAGIC.starts_with(head) {
         return Ok(());
     }
     let hint = match head {
-        head if MAGIC_ENCRYPTED.starts_with(head) => return if head.len() < MAGIC.len() { Ok(()) } else { Err(footer::encrypted()) },
+        head if head == MAGIC_ENCRYPTED => return Err(footer::encrypted()),
         [0x1F, 0x8B, ..] => " (it looks like gzip: say Content-Encoding: gzip, or send the file as it is)",
         [0x28, 0xB5, 0x2F, 0xFD] => " (it looks like zstd: say Content-Encoding: zstd, or send the file as it is)",
         b"ARRO" => " (it looks like an Arrow IPC file: application/vnd.apache.arrow.file)",

@@ -1,7 +1,7 @@
 //! Who has loaded what: one line in the log for each load, under the target `audit`, whatever became of it. No line holds a secret. Values
 //! that come from outside are logged as strings, which are quoted and escaped, so that nobody writes lines of their own.
 
-use super::conduct::Failure;
+use super::request::Failure;
 use super::store::Counts;
 use super::{Job, State};
 use crate::access::Caller;

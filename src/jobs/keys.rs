@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::conduct::{Accepted, Attempt, Client, Conductor, Failure, Request};
+use super::accept::{Accepted, Attempt};
+use super::conduct::Conductor;
+use super::request::{Client, Failure, Request};
 use super::{Job, State};
 use crate::error::SlotError;
 use crate::ingest::Stopper;

@@ -9,6 +9,7 @@
 //!
 //! The database arbitrates: every step is an UPDATE that names the state it leaves, so of two that race one wins.
 
+mod accept;
 pub mod audit;
 mod conduct;
 mod instance;
@@ -16,18 +17,22 @@ mod keys;
 mod progress;
 mod recovery;
 mod report;
+mod request;
 mod statistics;
 mod store;
 mod tally;
+mod witness;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use self::conduct::{Accepted, Client, Conductor, Describe, Failure, Request};
+pub use self::accept::Accepted;
+pub use self::conduct::Conductor;
 pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
 pub use self::report::Rejected;
+pub use self::request::{Client, Describe, Failure, Request};
 pub use self::statistics::Statistics;
 pub use self::store::Filter;
 pub use self::tally::{Loads, Outcome, STAGES, Sums, Tally};

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::State;
-use super::conduct::{Conductor, Describe};
+use super::conduct::Conductor;
+use super::request::Describe;
 use super::store::{Counts, Orphan};
 use crate::config::Instance;
 use crate::error::{DatabaseError, LoadError, Stop};

@@ -1,6 +1,6 @@
 //! The OLTP engine: many short, latency-bound queries on the jobs' metadata.
 //!
-//! A pool of connections ([`pool`]), each with statements that it has prepared before ([`statements`]). Behind a pooler that gives each
+//! A pool of connections (`pool`), each with statements that it has prepared before (`statements`). Behind a pooler that gives each
 //! transaction to another server connection there are none of those: statements are sent unnamed, and nothing outlives its query.
 
 mod pool;

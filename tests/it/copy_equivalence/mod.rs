@@ -25,7 +25,7 @@ use crate::support::World;
 /// Types at the same time.
 const PARALLEL: usize = 3;
 /// Slots for all their loads, and patience where a machine is busy.
-const FLAGS: [&str; 4] = ["--bulk-slots", "32", "--bulk-slot-wait-ms", "60000"];
+const FLAGS: [&str; 7] = ["--bulk-slots", "32", "--bulk-slot-wait-ms", "60000", "--waiting-loads", "1000", "--allow-oversubscription"];
 
 /// A suite that looks at little finds nothing.
 const TYPES_MIN: usize = 60;

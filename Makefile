@@ -81,7 +81,7 @@ bench-rejects: target/bench-venv/.ready
 
 bench-http2:
 	@scripts/install.sh server
-	cargo test --release --locked --test it measure_nine_uploads -- --ignored --nocapture
+	PGSLUICE_TEST_ROUNDS=9 cargo test --release --locked --test it nine_uploads_beside_a_stalled_one_and_without_it -- --nocapture
 	@scripts/wait-for-clusters.sh
 
 bench-oltp: target/bench-venv/.ready

@@ -8,20 +8,20 @@ are an error.
 """
 
 import argparse
-import signal
 import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import program
 import report
 from cluster import Cluster
 from data import Input, Maker, checksum, count, truncate
 from peers import PEERS, Bench, Peer
+from program import clean_up_when_stopped, progress
 
 HERE = Path(__file__).resolve().parent
 TABLES = ["lineitem", "sensor"]
-STOP_SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
 
 
 @dataclass
@@ -58,18 +58,12 @@ class Result:
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = program.arguments(__doc__, "docs/BENCHMARKS.md")
     parser.add_argument("--scale", type=Decimal, default=Decimal(1), help="of TPC-H lineitem")
     parser.add_argument("--sensor-rows", type=int, default=3_000_000)
     parser.add_argument("--slow-rows", type=int, default=500_000, help="for row-by-row Python")
     parser.add_argument("--only", type=names([peer.name for peer in PEERS]), metavar="PEER,…")
     parser.add_argument("--datasets", type=names(TABLES), default=TABLES, metavar="TABLE,…")
-    parser.add_argument("--bin", type=Path, default=Path("target/release/pgsluice"))
-    parser.add_argument("--data-bin", type=Path, default=Path("target/release/examples/bench_data"))
-    parser.add_argument("--work-dir", type=Path, default=Path("target/bench"), help="keeps data")
-    parser.add_argument("--cluster-dir", help="parent of the cluster (default: the temp folder)")
-    parser.add_argument("--out", type=Path, default=Path("docs/BENCHMARKS.md"))
     return parser.parse_args()
 
 
@@ -88,8 +82,7 @@ def names(known):
 
 def main():
     args = arguments()
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+    clean_up_when_stopped()
     with Cluster(args.cluster_dir) as cluster:
         bench = Bench(cluster, args.bin, args.work_dir)
         peers, absent = available(bench, args.only)
@@ -102,13 +95,6 @@ def main():
     args.out.write_text(text)
     print(text)
     return any(case.failure for result in results for case in result.cases)
-
-
-def stop(*_):
-    """Ends the program by an exception, so that every `with` cleans up, undisturbed by a second."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    sys.exit("stopped")
 
 
 def available(bench, only):
@@ -179,10 +165,6 @@ def load(bench, table, case, check_content):
     if check_content and checksum(bench.cluster, table) != case.input.checksum:
         raise RuntimeError("the rows in the table differ from those that COPY stores")
     return run
-
-
-def progress(message):
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

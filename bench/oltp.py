@@ -10,22 +10,21 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from statistics import median
 
 import oltp_peers
 import oltp_report
+import program
 from bouncer import Bouncer
 from cluster import Cluster
-from compare import STOP_SIGNALS, progress, stop
 from data import Maker
 from peers import curl, expect_created
+from program import clean_up_when_stopped, progress
 from service import Service
 
 HERE = Path(__file__).resolve().parent
@@ -66,18 +65,12 @@ class Stage:
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = program.arguments(__doc__, "docs/BENCHMARKS-OLTP.md")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--connections", type=int, default=50, help="HTTP connections, and tasks of the Python peers")
     parser.add_argument("--pool", type=int, default=10, help="database connections of each pool")
     parser.add_argument("--shared", type=numbers, default=[LOADS + 1, 10], metavar="N,…", help="sizes of the shared pool")
     parser.add_argument("--scale", type=Decimal, default=Decimal(1), help="of TPC-H lineitem, for each load")
-    parser.add_argument("--bin", type=Path, default=Path("target/release/pgsluice"))
-    parser.add_argument("--data-bin", type=Path, default=Path("target/release/examples/bench_data"))
-    parser.add_argument("--work-dir", type=Path, default=Path("target/bench"), help="keeps data")
-    parser.add_argument("--cluster-dir", help="parent of the cluster (default: the temp folder)")
-    parser.add_argument("--out", type=Path, default=Path("docs/BENCHMARKS-OLTP.md"))
     return parser.parse_args()
 
 
@@ -87,8 +80,7 @@ def numbers(text):
 
 def main():
     args = arguments()
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+    clean_up_when_stopped()
     contestants = [
         Contestant("pgsluice", "pgsluice, `GET /v1/jobs/{id}` over HTTP", by_wrk),
         Contestant("asyncpg", "asyncpg pool, the query alone", by_python("asyncpg")),

@@ -8,7 +8,6 @@ code, or the run fails; and with reject_limit=999 nothing may be loaded. Timings
 never judged.
 """
 
-import argparse
 import itertools
 import json
 import random
@@ -18,9 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 
+import program
 from cluster import Cluster
 from data import Input, Maker, count, truncate
 from peers import Bench, curl, timed
+from program import clean_up_when_stopped, progress
 from report import machine, program_version, table
 
 HERE = Path(__file__).resolve().parent
@@ -54,14 +55,8 @@ def replace(fields, at, value):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bin", type=Path, default=Path("target/release/pgsluice"))
-    parser.add_argument("--data-bin", type=Path, default=Path("target/release/examples/bench_data"))
-    parser.add_argument("--work-dir", type=Path, default=Path("target/bench"), help="keeps data")
-    parser.add_argument("--cluster-dir", help="parent of the cluster (default: the temp folder)")
-    parser.add_argument("--out", type=Path, default=Path("docs/BENCHMARKS-REJECTS.md"))
-    args = parser.parse_args()
+    args = program.arguments(__doc__, "docs/BENCHMARKS-REJECTS.md").parse_args()
+    clean_up_when_stopped()
     with Cluster(args.cluster_dir) as cluster:
         cluster.run_file(HERE / "schema.sql")
         cluster.sql(KEYED)
@@ -122,7 +117,7 @@ def measure(bench, inputs, rounds):
                 path, expected = inputs[name]
                 run = load(bench, service, target, options, path, expected)
                 results[case].append(run)
-                print(f"round {number}: {target}: {title}: {run.seconds:.2f} s", file=sys.stderr)
+                progress(f"round {number}: {target}: {title}: {run.seconds:.2f} s")
         one_too_many(bench, service, inputs)
     return results
 

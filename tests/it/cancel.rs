@@ -44,8 +44,7 @@ async fn progress_is_seen_while_it_runs_and_cancel_ends_it() {
     let job = world.job(&id).await;
     assert_eq!(job["rows_loaded"], 0);
     assert!(job["bytes_received"].as_u64() > Some(100_000));
-    let cancel = world.http.post(world.url(&format!("/v1/jobs/{id}/cancel"))).send().await.unwrap();
-    let cancelled = Answer::of(cancel).await;
+    let cancelled = world.cancel(&id).await;
     assert_eq!((cancelled.status.as_u16(), cancelled.json["state"].as_str()), (200, Some("cancelled")));
     let answer = load.answer().await;
     assert_eq!(answer.problem(409, "cancelled")["job_id"], id);

@@ -295,13 +295,7 @@ async fn a_server_that_does_not_answer_does_not_keep_a_load_from_being_cancelled
     let backend = world.db.rows(&format!("SELECT pid {aside}")).await[0].get::<_, i32>(0).cast_unsigned();
     signal(backend, "STOP");
     load.send(b"1,\x82\xa0\n".repeat(60_000));
-    let cancel = world
-        .http
-        .post(world.url(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap())))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(Answer::of(cancel).await.json["state"], "cancelled");
+    assert_eq!(world.cancel(job["id"].as_str().unwrap()).await.json["state"], "cancelled");
     load.answer().await.problem(409, "cancelled");
     signal(backend, "CONT");
     world.db.wait_until(&format!("SELECT count(*) = 0 {aside}")).await;

@@ -139,13 +139,7 @@ async fn a_server_process_killed_in_mid_load() {
 #[tokio::test]
 async fn a_server_process_killed_during_commit_is_asked_after() {
     let world = world().await;
-    world
-        .db
-        .sql(
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NULL; END'; \
-             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
-        )
-        .await;
+    world.db.make_commits_slow(600).await;
     let load = Trickle::begin(&world, "t");
     load.send("id\n1\n");
     let answer = tokio::spawn(load.finish());

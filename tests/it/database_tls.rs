@@ -242,12 +242,7 @@ async fn loads_and_cancels_go_over_tls() {
         let encrypted = "SELECT bool_and(ssl.ssl)::text FROM pg_stat_activity a JOIN pg_stat_ssl ssl USING (pid) \
                          WHERE a.application_name LIKE 'pgsluice%'";
         assert_eq!(world.db.texts(encrypted).await, [Some("true".to_owned())]);
-        world
-            .http
-            .post(world.url(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap())))
-            .send()
-            .await
-            .unwrap();
+        world.cancel(job["id"].as_str().unwrap()).await;
     });
     let (answer, ()) = tokio::join!(finishing, cancelling);
     answer.problem(409, "cancelled");

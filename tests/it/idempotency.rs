@@ -212,8 +212,7 @@ async fn a_load_that_is_not_committed_does_not_use_up_its_key() {
     let failed = failed.problem(422, "bad-row")["job_id"].as_str().unwrap().to_owned();
     let (running, cancelled) = running(&world, "k", "t").await;
     assert_ne!(failed, cancelled);
-    let cancel = world.http.post(world.url(&format!("/v1/jobs/{cancelled}/cancel"))).send().await.unwrap();
-    assert_eq!(cancel.status(), 200);
+    assert_eq!(world.cancel(&cancelled).await.status, 200);
     running.answer().await.problem(409, "cancelled");
     // Other parameters too, because nobody holds it.
     let third = load(&world, "k", "t?header=absent", "1\n").await;

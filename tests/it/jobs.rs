@@ -52,13 +52,9 @@ async fn a_job_that_has_ended_cannot_be_cancelled() {
     let world = World::new().await;
     world.db.sql("CREATE TABLE t (a int)").await;
     let job = world.load_csv("t", "a\n1\n").await.committed(1).clone();
-    let path = format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
-    let answer = crate::support::Answer::of(world.http.post(world.url(&path)).send().await.unwrap()).await;
-    answer.problem(409, "not-running");
+    world.cancel(job["id"].as_str().unwrap()).await.problem(409, "not-running");
     assert_eq!(world.job(job["id"].as_str().unwrap()).await, job);
-    let nobody = "/v1/jobs/00000000-0000-0000-0000-000000000000/cancel";
-    let answer = crate::support::Answer::of(world.http.post(world.url(nobody)).send().await.unwrap()).await;
-    answer.problem(404, "job-not-found");
+    world.cancel("00000000-0000-0000-0000-000000000000").await.problem(404, "job-not-found");
 }
 
 #[tokio::test]

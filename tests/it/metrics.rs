@@ -40,8 +40,7 @@ async fn some_loads(world: &World) {
     let job = world
         .wait_for_job(|job| job["state"] == "running" && job["bytes_received"].as_u64() > Some(0))
         .await;
-    let cancel = format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
-    world.http.post(world.url(&cancel)).send().await.unwrap();
+    world.cancel(job["id"].as_str().unwrap()).await;
     load.answer().await.problem(409, "cancelled");
 }
 

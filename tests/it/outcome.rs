@@ -132,13 +132,7 @@ async fn a_target_that_is_away_keeps_no_other_load_from_hearing_of_its_cancellat
 #[tokio::test]
 async fn a_commit_that_takes_long_is_waited_for() {
     let (world, _proxy) = world(&[]).await;
-    world
-        .db
-        .sql(
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(8); RETURN NULL; END'; \
-             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
-        )
-        .await;
+    world.db.make_commits_slow(8).await;
     world.load_csv("t", "id\n1\n").await.committed(1);
     settled(&world, "committed", 1).await;
 }

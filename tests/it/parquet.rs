@@ -379,8 +379,7 @@ async fn nothing_is_left_after_a_kill_or_a_cancellation() {
     load.send(file.as_slice());
     let load = tokio::spawn(load.finish());
     let job = world.wait_for_job(|job| job["state"] == "running" && job["rows_received"] == 500).await;
-    let cancel = format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
-    assert_eq!(world.http.post(world.url(&cancel)).send().await.unwrap().status(), 200);
+    assert_eq!(world.cancel(job["id"].as_str().unwrap()).await.status, 200);
     load.await.unwrap().problem(409, "cancelled");
     blocker.batch_execute("ROLLBACK").await.unwrap();
     nothing_is_left(dir.path(), &world.service).await;

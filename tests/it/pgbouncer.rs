@@ -207,8 +207,7 @@ async fn cancelled_behind_a_pooler() {
     let load = Trickle::begin(&worlds[0], "t");
     let id = running_job(&worlds[0], &load).await["id"].as_str().unwrap().to_owned();
     // By way of the other instance.
-    let cancel = worlds[1].http.post(worlds[1].url(&format!("/v1/jobs/{id}/cancel"))).send().await.unwrap();
-    assert_eq!(Answer::of(cancel).await.json["state"], "cancelled");
+    assert_eq!(worlds[1].cancel(&id).await.json["state"], "cancelled");
     load.answer().await.problem(409, "cancelled");
     worlds[0]
         .db
@@ -236,13 +235,7 @@ async fn what_a_server_process_is_busy_with_is_cancelled_too() {
     let finishing = tokio::spawn(load.finish());
     let asleep = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
     world.db.wait_until(&format!("SELECT count(*) = 1 {asleep}")).await;
-    let cancel = world
-        .http
-        .post(world.url(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap())))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(Answer::of(cancel).await.json["state"], "cancelled");
+    assert_eq!(world.cancel(job["id"].as_str().unwrap()).await.json["state"], "cancelled");
     finishing.await.unwrap().problem(409, "cancelled");
     world.db.wait_until(&format!("SELECT count(*) = 0 {asleep}")).await;
     // PgBouncer lives.

@@ -114,6 +114,15 @@ impl Database {
         self.client.batch_execute(sql).await.unwrap();
     }
 
+    /// From now on the COMMIT of each load into `t` takes so long: a deferred trigger sleeps.
+    pub(crate) async fn make_commits_slow(&self, seconds: u32) {
+        let trigger = format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END'; \
+             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()"
+        );
+        self.sql(&trigger).await;
+    }
+
     pub(crate) async fn rows(&self, sql: &str) -> Vec<Row> {
         self.client.query(sql, &[]).await.unwrap()
     }

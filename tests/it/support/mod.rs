@@ -102,6 +102,12 @@ impl World {
         self.get(&format!("/v1/jobs/{id}")).await.json
     }
 
+    /// Asks for a job to be cancelled.
+    pub(crate) async fn cancel(&self, id: &str) -> Answer {
+        let path = format!("/v1/jobs/{id}/cancel");
+        Answer::of(self.http.post(self.url(&path)).send().await.unwrap()).await
+    }
+
     /// Waits until the job that the predicate looks for is there.
     pub(crate) async fn wait_for_job(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..600 {

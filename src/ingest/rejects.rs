@@ -1,13 +1,13 @@
 //! Rows that are turned away while the rest of the load goes on: what is kept of each, whichever stage found it, and how many there may
 //! be before the load as a whole is given up.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::meter::Meter;
 use crate::error::{Excess, RowError};
 
-/// What a reject takes beside its texts.
-const REJECT_OVERHEAD_BYTES: usize = 128;
+/// What a reject takes beside its texts: itself, in a list that may be twice as long as it need be, and the allocations of its texts.
+const REJECT_OVERHEAD_BYTES: usize = 2 * size_of::<Reject>() + 128;
 
 /// What a bad row does to its load.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -58,6 +58,8 @@ pub struct Rejects {
 struct State {
     report: Report,
     bytes: usize,
+    /// the report in the order of the body, once somebody has asked for it
+    closed: Option<Arc<Report>>,
     /// what ended the load; whoever comes later hears of it too
     excess: Option<Excess>,
 }
@@ -68,15 +70,19 @@ impl Rejects {
         Rejects { tolerance, report_bytes_max, state: Mutex::default() }
     }
 
-    /// What there is so far, in the order of the body.
-    pub fn report(&self) -> Report {
-        let mut report = self.lock().report.clone();
-        let place = |reject: &Reject| {
+    /// Closes the report, if that has not been done, and shows it, in the order of the body. What a stage finds that does not know yet
+    /// that the load is over comes too late.
+    pub fn close(&self) -> Arc<Report> {
+        let mut state = self.lock();
+        if let Some(closed) = &state.closed {
+            return Arc::clone(closed);
+        }
+        let mut report = std::mem::take(&mut state.report);
+        report.rejects.sort_by_key(|reject| {
             let position = &reject.error.position;
             (position.byte_offset.or(position.row), position.line)
-        };
-        report.rejects.sort_by_key(place);
-        report
+        });
+        Arc::clone(state.closed.insert(Arc::new(report)))
     }
 
     /// Says what has to stand before the records to make them a body again.
@@ -90,7 +96,10 @@ impl Rejects {
         if let Some(excess) = &state.excess {
             return Err(excess.clone());
         }
-        let texts = [error.value.as_deref(), Some(&error.reason), error.position.column.as_deref()];
+        if state.closed.is_some() {
+            return Ok(());
+        }
+        let texts = [error.value.as_deref(), error.type_name.as_deref(), Some(&error.reason), error.position.column.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
         state.bytes += REJECT_OVERHEAD_BYTES + texts + record.len();
         if state.bytes > self.report_bytes_max {

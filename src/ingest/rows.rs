@@ -355,12 +355,13 @@ impl<'a> Rows<'a> {
             Form::Text => self.text.take(),
         };
         // A chunk that was cut short must not hold the room of a whole one while it waits.
-        if data.len() < data.capacity() / 8 {
+        if data.len() < data.capacity() / 2 {
             data.shrink_to_fit();
         }
         let mut index = std::mem::take(&mut self.index);
         index.shrink();
-        let originals = self.originals.take();
+        let mut originals = self.originals.take();
+        originals.shrink();
         let chunk = Chunk { form: self.form, data: Bytes::from(data), index, originals };
         self.meter.rows_received.add(chunk.index.rows());
         let bytes = chunk.memory_bytes();

@@ -1,5 +1,6 @@
 //! The last word before COMMIT, in the jobs' metadata.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -25,8 +26,8 @@ pub(super) struct JobRow<'a> {
 
 impl JobRow<'_> {
     /// What was turned away, if anything was.
-    fn report(&self) -> Option<Report> {
-        self.rejects.map(Rejects::report).filter(|report| !report.rejects.is_empty())
+    fn report(&self) -> Option<Arc<Report>> {
+        self.rejects.map(Rejects::close).filter(|report| !report.rejects.is_empty())
     }
 
     pub(super) async fn keep_rejects(&self) -> Result<(), DatabaseError> {

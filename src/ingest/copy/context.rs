@@ -18,27 +18,50 @@ const AROUND_TABLE: [(&str, &str); 3] = [("COPY ", ", "), ("", "のCOPY、"), ("
 const AROUND_VALUE: [(&str, &str); 4] = [(": \"", "\""), (": »", "«"), (": «", "»"), (" : « ", " »")];
 
 /// Reads the place out of a context, if it is there.
-pub(super) fn place<'a>(context: &str, table: &str, columns: impl Iterator<Item = &'a str>) -> Option<Place> {
+///
+/// COPY is the outermost, so its own entry is the last one and goes on to the end. What stands before it (a trigger's statement, say) and
+/// the value in it may hold lines that look the same.
+pub(super) fn place<'a>(context: &str, table: &str, columns: impl Iterator<Item = &'a str> + Clone) -> Option<Place> {
     let behind_table = |line: &'_ str| {
         AROUND_TABLE
             .iter()
             .find_map(|(before, behind)| Some(line.strip_prefix(before)?.strip_prefix(table)?.strip_prefix(behind)?.len()))
     };
     let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', context.as_bytes()).map(|at| at + 1));
-    // COPY is the outermost, so that all the rest is its own.
-    let rest = starts.filter_map(|start| behind_table(&context[start..])).next()?;
-    let rest = &context[context.len() - rest..];
+    let mut found = None;
+    for start in starts {
+        let Some(rest) = behind_table(&context[start..]) else {
+            continue;
+        };
+        let Some((place, is_whole)) = entry(&context[context.len() - rest..], columns.clone()) else {
+            continue;
+        };
+        // Nothing stands before it, so all the rest is its own.
+        if start == 0 {
+            return Some(place);
+        }
+        if is_whole || found.is_none() {
+            found = Some(place);
+        }
+    }
+    found
+}
+
+/// What stands behind the table's name; and whether it is all that it should be, up to the end of the context.
+fn entry<'a>(rest: &str, columns: impl Iterator<Item = &'a str>) -> Option<(Place, bool)> {
     let rest = &rest[rest.find(|c: char| c.is_ascii_digit())?..];
     let (digits, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
     let row: u64 = digits.parse().ok().filter(|row| *row > 0)?;
     let named = columns.filter_map(|column| Some((column, behind_column(rest, column)?)));
     let named = named.max_by_key(|(column, _)| column.len());
-    let value = named.and_then(|(_, rest)| value(rest));
-    Some(Place {
+    let value_of_column = named.and_then(|(_, rest)| value(rest));
+    let is_whole = !rest.contains('\n') || value_of_column.or_else(|| value(rest)).is_some();
+    let place = Place {
         row: Some(row),
         column: named.map(|(column, _)| column.to_owned()),
-        value: value.map(str::to_owned),
-    })
+        value: value_of_column.map(str::to_owned),
+    };
+    Some((place, is_whole))
 }
 
 /// What follows a column's name, if it is that one: behind the word for *column*, or before it (in Korean).
@@ -90,6 +113,10 @@ mod tests {
     fn names_and_values_may_hold_anything() {
         let value = "COPY t, line 3, column a: \"x\nCOPY t, line 1, column v: \"y\"\"";
         assert_eq!(read(value, "t", &["a", "v"]), Some((3, text("a"), text("x\nCOPY t, line 1, column v: \"y\""))));
+        let of_trigger = "SQL statement \"SELECT '\nCOPY t, line 1'\"\nPL/pgSQL function f() line 2 at EXECUTE\nCOPY t, line 5";
+        assert_eq!(read(of_trigger, "t", &["a"]), Some((5, None, None)));
+        let of_domain = "PL/pgSQL function f(text) line 1 at RAISE\nCOPY t, line 3, column a: \"x\nCOPY t, line 1\ny\"";
+        assert_eq!(read(of_domain, "t", &["a"]), Some((3, text("a"), text("x\nCOPY t, line 1\ny"))));
         assert_eq!(read("COPY a\nb, line 2, column v: \"x\"", "a\nb", &["v"]), Some((2, text("v"), text("x"))));
         assert_eq!(read("COPY t, line 5, line 2, column v", "t, line 5", &["v"]), Some((2, text("v"), None)));
         let columns = ["b", "b: \"x", "c, line 9"];

@@ -135,7 +135,7 @@ impl Copies<'_> {
     }
 
     async fn send_waiting(&mut self) -> Result<(), LoadError> {
-        while let Some(mut chunk) = self.waiting.pop_front() {
+        while let Some(chunk) = self.waiting.pop_front() {
             // A chunk in another form than the one before needs a COPY of its own.
             if self.open.as_ref().is_some_and(|stream| stream.form() != chunk.form) {
                 self.waiting.push_front(chunk);
@@ -146,12 +146,14 @@ impl Copies<'_> {
                 Some(stream) => stream,
                 None => self.session.open(chunk.form, self.rejects.is_some()).await?,
             };
-            let rest = self.cut(&mut chunk, &stream);
-            stream.send(chunk).await?;
-            let due = rest.is_some() || self.is_due(&stream);
-            if let Some(rest) = rest {
-                self.waiting.push_front(rest);
+            let mut pieces = self.cut(chunk, &stream).into_iter();
+            if let Some(first) = pieces.next() {
+                stream.send(first).await?;
+                // Each chunk is waited for by itself.
+                self.meter.waits.go_on();
             }
+            let due = pieces.len() > 0 || self.is_due(&stream);
+            pieces.rev().for_each(|piece| self.waiting.push_front(piece));
             self.open = Some(stream);
             if due {
                 self.finish_open().await?;
@@ -160,11 +162,13 @@ impl Copies<'_> {
         Ok(())
     }
 
-    /// Where bad rows come often, a chunk may be more than is sent at a time: then it is cut, and the rest is returned.
-    fn cut(&self, chunk: &mut Chunk, stream: &Stream) -> Option<Chunk> {
-        self.rejects?;
-        let room = self.pace.rows().saturating_sub(stream.rows()).max(1);
-        (room < chunk.rows()).then(|| chunk.split_off(room))
+    /// Where bad rows come often, a chunk may be more than is sent at a time: then it is cut.
+    fn cut(&self, chunk: Chunk, stream: &Stream) -> Vec<Chunk> {
+        let room = self.pace.rows().saturating_sub(stream.rows());
+        if self.rejects.is_none() || chunk.rows() <= room {
+            return vec![chunk];
+        }
+        chunk.cut(room, self.pace.rows())
     }
 
     fn is_due(&self, stream: &Stream) -> bool {

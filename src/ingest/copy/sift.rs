@@ -145,7 +145,7 @@ pub(super) async fn sift(
             break;
         }
         let (at, end) = (search.at, search.next_end());
-        let tried = try_rows(session, &rows, &search.runs(end)).await?;
+        let tried = try_rows(session, &rows, &search.runs(end), meter).await?;
         meter.waits.go_on();
         match tried {
             Ok(count) => {
@@ -169,7 +169,12 @@ pub(super) async fn sift(
     Ok(Sifted { taken, rest: rows.from(search.at) })
 }
 
-async fn try_rows(session: &mut Session<'_>, rows: &KeptRows, runs: &[Range<u64>]) -> Result<Result<u64, Refused>, LoadError> {
+async fn try_rows(
+    session: &mut Session<'_>,
+    rows: &KeptRows,
+    runs: &[Range<u64>],
+    meter: &Meter,
+) -> Result<Result<u64, Refused>, LoadError> {
     if runs.iter().all(Range::is_empty) {
         return Ok(Ok(0));
     }
@@ -177,6 +182,7 @@ async fn try_rows(session: &mut Session<'_>, rows: &KeptRows, runs: &[Range<u64>
     for run in runs {
         for piece in rows.pieces(run.clone()) {
             stream.send_again(piece).await?;
+            meter.waits.go_on();
         }
     }
     Ok(stream.finish(session.table).await)
@@ -250,10 +256,9 @@ impl KeptRows {
         let later = self.chunks.into_iter().filter(|kept| kept.rows().end > row);
         let cut = later.map(|kept| {
             let before = row.saturating_sub(kept.first);
-            let mut chunk = kept.chunk;
-            if before > 0 { chunk.split_off(before) } else { chunk }
+            if before == 0 { Some(kept.chunk) } else { kept.chunk.cut(before, u64::MAX).pop() }
         });
-        cut.collect()
+        cut.flatten().collect()
     }
 
     fn chunk_of(&self, row: u64) -> Option<&KeptChunk> {

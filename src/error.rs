@@ -297,7 +297,9 @@ pub enum Shortage {
         slots: usize,
     },
     /// The loads at work may come to need too much memory to let in one more.
-    #[error("the load may need {bytes} bytes of memory, which are not left of the {memory_bytes} that all loads share (--memory-budget)")]
+    #[error(
+        "the load may need {bytes} bytes of memory, and with what others need or wait for that is too much for the {memory_bytes} that all loads share (--memory-budget)"
+    )]
     Memory {
         /// what the load may need, in bytes
         bytes: u64,

@@ -215,8 +215,14 @@ impl Room {
     /// Why somebody who waits still does: what it lacks itself, or who stands before it.
     fn shortage(&self, number: u64, capacity: &Capacity) -> Option<Shortage> {
         let own = self.waiting.iter().find(|waiting| waiting.number == number)?;
-        let first = || self.waiting.iter().find_map(|waiting| self.lack(&waiting.need, capacity));
-        self.lack(&own.need, capacity).or_else(first)
+        let before = |waiting: &Waiting| match self.lack(&waiting.need, capacity)? {
+            // Nobody is held up by that.
+            Shortage::Table { .. } => None,
+            // How much the other needs is not the caller's business.
+            Shortage::Memory { memory_bytes, .. } => Some(Shortage::Memory { bytes: own.need.bytes, memory_bytes }),
+            shortage => Some(shortage),
+        };
+        self.lack(&own.need, capacity).or_else(|| self.waiting.iter().find_map(before))
     }
 
     fn take(&mut self, need: &Need) {
@@ -332,7 +338,7 @@ mod tests {
         let (mut large, None) = come(&door, "a", 1_000_000) else { panic!("over the budget") };
         let (small, None) = come(&door, "a", 10) else { panic!("overtaken") };
         let shortage = door.lock().shortage(2, &door.capacity);
-        assert_eq!(shortage, Some(Shortage::Memory { bytes: 100, memory_bytes: 100 }));
+        assert_eq!(shortage, Some(Shortage::Memory { bytes: 10, memory_bytes: 100 }), "its own need, behind another's");
         drop(at_work);
         let large = (&mut large).now_or_never().unwrap().unwrap();
         drop(large);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::connection_config;
+use super::{connection_config, in_time};
 use crate::error::DatabaseError;
 
 /// The part of `max_connections` that pools may take; the rest is for people, monitoring and backups.
@@ -61,20 +61,20 @@ pub async fn check(demands: Vec<Demand>, instances: u64, connect_timeout: Durati
     Ok(())
 }
 
+const ROOM: &str = "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint, \
+                pg_catalog.current_setting('max_connections')::int8, \
+                pg_catalog.current_setting('superuser_reserved_connections')::int8, \
+                coalesce(pg_catalog.current_setting('reserved_connections', true)::int8, 0)";
+
 /// Which server it is, told by the moment of its start, and what it has room for.
 async fn ask(url: &str, connect_timeout: Duration) -> Result<(i64, Room), DatabaseError> {
     let (config, tls) = connection_config(url, "pgsluice start", connect_timeout)?;
-    let (client, connection) = config.connect(tls).await?;
-    tokio::spawn(connection);
-    let row = client
-        .query_typed_one(
-            "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint, \
-                    pg_catalog.current_setting('max_connections')::int8, \
-                    pg_catalog.current_setting('superuser_reserved_connections')::int8, \
-                    coalesce(pg_catalog.current_setting('reserved_connections', true)::int8, 0)",
-            &[],
-        )
-        .await?;
+    let asking = async {
+        let (client, connection) = config.connect(tls).await?;
+        tokio::spawn(connection);
+        Ok(client.query_typed_one(ROOM, &[]).await?)
+    };
+    let row = in_time(connect_timeout, asking).await?;
     let number = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
     let room = Room {
         max_connections: number(1)?,

@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
 use super::admission::{Admission, Capacity, Occupancy, Place};
-use super::{Tls, connection_config, quote_identifier, unreachable};
+use super::{Tls, connection_config, in_time, quote_identifier};
 use crate::config;
 use crate::error::{DatabaseError, Shortage, SlotError};
 
@@ -35,6 +35,8 @@ struct Inner {
     idle: Mutex<Vec<Session>>,
     /// for questions about tables, one at a time, so that they cost no more than one connection
     asking: Arc<Semaphore>,
+    /// for whoever wants to know whether the database answers, likewise
+    pinging: Semaphore,
 }
 
 /// A server process, told apart from a later one with the same pid by its start.
@@ -61,7 +63,7 @@ pub enum Sight {
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
     backend: Backend,
-    start_micros: i64,
+    start_micros: Option<i64>,
 }
 
 /// A driver's client with the task that moves its bytes.
@@ -153,13 +155,14 @@ impl Bulk {
             settings,
             idle: Mutex::default(),
             asking: Arc::new(Semaphore::new(1)),
+            pinging: Semaphore::new(1),
         })))
     }
 
-    /// The most connections that may be open at once beside those of the slots: each load's second one, a question about a table, and
-    /// recovery's.
+    /// The most connections that may be open at once beside those of the slots: each load's second one, a question about a table,
+    /// one whether the database answers, and recovery's.
     pub fn connections_beside(slots: usize) -> usize {
-        slots + 2
+        slots + 3
     }
 
     /// How long the target database may take to answer what a load has to know before it begins.
@@ -172,9 +175,7 @@ impl Bulk {
     /// # Errors
     /// The question's own, or that there was no answer.
     pub async fn in_time<T>(&self, question: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
-        let within = self.answer_timeout();
-        let answer = tokio::time::timeout(within, question).await;
-        answer.unwrap_or_else(|_| Err(unreachable(format!("PostgreSQL did not answer within {} s", within.as_secs()))))
+        in_time(self.answer_timeout(), question).await
     }
 
     /// How full it is now.
@@ -211,9 +212,13 @@ impl Bulk {
     /// The target database answers.
     ///
     /// # Errors
-    /// As [`connect_to_ask`](Self::connect_to_ask), or it does not answer.
+    /// [`SlotError::Saturated`] when others ask the same for long, or it does not answer.
     pub async fn ping(&self) -> Result<(), SlotError> {
-        let connection = self.connect_to_ask().await?;
+        let permit = tokio::time::timeout(self.0.settings.slot_wait, self.0.pinging.acquire()).await;
+        let Ok(Ok(_one_at_a_time)) = permit else {
+            return Err(Shortage::Questions.into());
+        };
+        let connection = self.connect_aside().await.map_err(SlotError::Database)?;
         // A pooler takes connections even if it has none itself.
         let answer = async { Ok(connection.client().batch_execute("SELECT 1").await?) };
         self.in_time(answer).await.map_err(SlotError::Database)?;
@@ -232,6 +237,11 @@ impl Bulk {
             let ping = tokio::time::timeout(PING_TIMEOUT, session.client.batch_execute(""));
             if !session.client.is_closed() && matches!(ping.await, Ok(Ok(()))) {
                 return Ok(self.connection(session, purpose));
+            }
+            // What has ended this one has most likely ended the others; and whoever owes an answer would stay for as long.
+            session.io.abort();
+            while let Some(other) = self.take_idle() {
+                other.io.abort();
             }
         }
         let session = self.open().await?;
@@ -263,7 +273,7 @@ impl Bulk {
             return Ok(session.client.cancel_token().cancel_query(self.0.tls.clone()).await?);
         }
         session.io.abort();
-        let Some(Transaction { backend, start_micros }) = transaction else {
+        let Some(Transaction { backend, start_micros: Some(start_micros) }) = transaction else {
             return Ok(());
         };
         let aside = self.connect_aside().await?;
@@ -275,10 +285,7 @@ impl Bulk {
     }
 
     async fn open(&self) -> Result<Session, DatabaseError> {
-        let within = self.0.settings.connect_timeout;
-        tokio::time::timeout(within, self.open_unbounded())
-            .await
-            .map_err(|_| unreachable(format!("no connection within {} s", within.as_secs())))?
+        in_time(self.0.settings.connect_timeout, Box::pin(self.open_unbounded())).await
     }
 
     async fn open_unbounded(&self) -> Result<Session, DatabaseError> {
@@ -301,6 +308,7 @@ async fn which_transaction(client: &Client) -> Result<Transaction, DatabaseError
         )
         .await?;
     let backend = Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? };
+    // Not known where `track_activities` is off.
     Ok(Transaction { backend, start_micros: row.try_get(2)? })
 }
 
@@ -334,7 +342,7 @@ impl Connection {
 
     /// Opens the load's transaction, in which everything happens that is to be known about the table and done to it. All settings are
     /// local to it, so that the next load starts afresh, and whoever else a pooler gives the connection to; and should a trigger have left
-    /// the session in another role, that ends here.
+    /// the session in another role or with other settings, that ends here.
     ///
     /// # Errors
     /// 22023 for a setting that the server does not know.
@@ -346,8 +354,10 @@ impl Connection {
                      WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
                 .to_owned(),
         };
+        // Behind a pooler the settings of a session are the pooler's.
+        let afresh = if self.engine.0.settings.behind_pooler { "" } else { "RESET ALL; " };
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; RESET ROLE; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; RESET ROLE; {afresh}\
              SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
              SET LOCAL lock_timeout = {}; {durable}",
             self.engine.0.settings.lock_timeout.as_millis(),

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::{connection_config, unreachable};
+use super::{connection_config, in_time, unreachable};
 use crate::error::DatabaseError;
 
 /// "sluice" in ASCII: the key of the advisory lock that keeps two instances from migrating at once.
@@ -45,7 +45,7 @@ pub const TARGET: Steps = Steps {
 /// The database cannot be reached, or a step fails; a failure leaves nothing behind.
 pub async fn migrate(url: &str, steps: Steps) -> Result<(), DatabaseError> {
     let (config, tls) = connection_config(url, "pgsluice migrate", CONNECT_TIMEOUT)?;
-    let (client, connection) = config.connect(tls).await?;
+    let (client, connection) = in_time(CONNECT_TIMEOUT, async { Ok(config.connect(tls).await?) }).await?;
     let io = tokio::spawn(connection);
     let result = migrate_locked(&client, steps).await;
     drop(client);

@@ -88,6 +88,12 @@ fn causes(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// Gives a question to the database so long, whatever holds it up: the driver's own limit is one for the socket only.
+async fn in_time<T>(within: Duration, question: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+    let answer = tokio::time::timeout(within, question).await;
+    answer.unwrap_or_else(|_| Err(unreachable(format!("PostgreSQL did not answer within {} s", within.as_secs()))))
+}
+
 /// An error of our own making on the way to the database.
 fn unreachable(message: impl Into<String>) -> DatabaseError {
     DatabaseError { message: message.into(), ..DatabaseError::default() }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 
-use super::{Tls, connection_config};
+use super::{Tls, connection_config, in_time};
 use crate::error::DatabaseError;
 
 /// How often two sessions are asked for their server process. A pooler gives out the connection that came back last, so the first time
@@ -20,8 +20,13 @@ const ROUNDS: usize = 4;
 /// The database cannot be reached.
 pub async fn shares_connections(url: &str, application_name: &str, connect_timeout: Duration) -> Result<bool, DatabaseError> {
     let (config, tls) = connection_config(url, application_name, connect_timeout)?;
-    let one = Session::open(&config, &tls).await?;
-    let other = Session::open(&config, &tls).await?;
+    // A pooler that has no connection left lets everybody wait.
+    in_time(connect_timeout, compare(&config, &tls)).await
+}
+
+async fn compare(config: &Config, tls: &Tls) -> Result<bool, DatabaseError> {
+    let one = Session::open(config, tls).await?;
+    let other = Session::open(config, tls).await?;
     let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         of_one.push(one.pid().await?);

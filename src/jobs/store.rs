@@ -218,10 +218,14 @@ impl Store {
         Ok(!rows.is_empty())
     }
 
-    /// committing → committed; from `running` too, for recovery, should the metadata lag behind the ledger.
+    /// committing → committed; from `running` too, for recovery, should the metadata lag behind the ledger. Of two that find it out, the
+    /// second is told what the first has written.
     pub(super) async fn committed(&self, id: Uuid, counts: Counts) -> Result<Job, DatabaseError> {
         let final_state = (State::Committed, None, None);
-        let job = self.finish(id, &["committing", "running"], final_state, counts).await?;
+        if let Some(job) = self.finish(id, &["committing", "running"], final_state, counts).await? {
+            return Ok(job);
+        }
+        let job = self.get(id, &Sight::default()).await?.filter(|job| job.state == State::Committed);
         job.ok_or_else(|| vanished(id))
     }
 

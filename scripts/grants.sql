@@ -7,7 +7,7 @@
 --   keys        pgsluice keys: makes and revokes keys, which the service itself cannot
 --   target      pgsluice serve --bulk-database-url
 --
--- Run it as a superuser, or as the owner of the database with CREATEROLE: first for the roles and the schema, then, after pgsluice migrate,
+-- Run it as a superuser: first for the roles and the schema, then, after pgsluice migrate,
 -- for what is in it, and again after each migration. If the target is a database of its own, run it in both, and leave out the variables of
 -- the roles that have nothing to do there. The roles are made without a password: \password, or pg_hba.conf.
 --

@@ -4,21 +4,19 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use tracing::Instrument;
 
 use super::Edge;
-use super::auth;
 use super::observe::note_job;
 use super::options::load_request;
 use super::peer::Peer;
 use super::problem::{Documents, Problem};
 use super::upload::Upload;
 use crate::access::Caller;
-use crate::access::limits::Counted;
 use crate::error::Stop;
 use crate::ingest::Stopper;
 use crate::jobs::{Admission, Failure, Job, Request, audit};
@@ -35,9 +33,8 @@ pub(super) async fn create(
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let mut upload = Upload::new(body, head.version, &head.headers, &edge.settings);
+    let upload = Upload::new(body, head.version, &head.headers, &edge.settings).counted_against(caller.allowance.clone());
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    let counted = count(&caller, &head.headers, &mut upload)?;
     let request = load_request(caller, table, query.as_deref(), &head.headers, edge.conductor.limits())?;
     if edge.is_draining() {
         let detail = "the service is shutting down and takes no new loads";
@@ -45,7 +42,7 @@ pub(super) async fn create(
     }
     // On a task of its own: this handler is dropped when its client goes, and a load must get to its end in good order even then.
     let client = Presence::default();
-    let load = tokio::spawn(load(edge, request, upload, counted, peer, client.stopper()).in_current_span());
+    let load = tokio::spawn(load(edge, request, upload, peer, client.stopper()).in_current_span());
     let outcome = load.await.map_err(|panic| Problem::defect(format!("a load panicked: {panic}")))?;
     client.answered();
     let job = outcome?;
@@ -56,25 +53,7 @@ pub(super) async fn create(
     Ok(response)
 }
 
-/// Counts a load against the limits of whoever asks for it, and its bytes as they come.
-fn count(caller: &Caller, headers: &HeaderMap, upload: &mut Upload) -> Result<Option<Counted>, Problem> {
-    let Some(allowance) = &caller.allowance else {
-        return Ok(None);
-    };
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let counted = allowance.load(declared).map_err(auth::exceeded)?;
-    upload.counted_against(Arc::clone(allowance));
-    Ok(Some(counted))
-}
-
-async fn load(
-    edge: Arc<Edge>,
-    request: Request,
-    mut upload: Upload,
-    _counted: Option<Counted>,
-    peer: Peer,
-    stopper: Stopper,
-) -> Result<Job, Failure> {
+async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
     let (caller, table) = (request.caller.clone(), request.table.clone());
     let admission = edge
         .conductor
@@ -82,7 +61,7 @@ async fn load(
         .await
         .inspect_err(|failure| audit::refused(&caller, &table, failure))?;
     match admission {
-        Admission::Accepted(accepted) => {
+        Admission::Accepted(accepted, _counted) => {
             note_job(accepted.job_id());
             edge.conductor.run(*accepted, upload, &Documents).await
         }

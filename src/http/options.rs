@@ -93,6 +93,7 @@ pub(super) fn load_request(
 ) -> Result<Request, Problem> {
     check_headers(headers, limits)?;
     let digests = fields::digests(headers)?;
+    let declared_bytes = declared_bytes(headers)?;
     let codings = content_codings(headers)?;
     let mut query = Query::parse(query)?;
     let media = MediaType::of(headers)?;
@@ -143,6 +144,7 @@ pub(super) fn load_request(
         on_error,
         timeout,
         digests,
+        declared_bytes,
         expected_rows,
         key,
     })
@@ -186,8 +188,7 @@ fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
 
 /// A body that says how large it is need not come to be refused.
 fn check_length(headers: &HeaderMap, limit: u64, flag: &str) -> Result<(), Problem> {
-    let declared: Option<u64> = single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok());
-    match declared {
+    match declared_bytes(headers)? {
         Some(bytes) if bytes > limit => {
             let detail = format!("the body has {bytes} bytes, and the limit is {limit} ({flag})");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -195,6 +196,11 @@ fn check_length(headers: &HeaderMap, limit: u64, flag: &str) -> Result<(), Probl
         }
         _ => Ok(()),
     }
+}
+
+/// `Content-Length`, which hyper has found to be a number.
+fn declared_bytes(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    Ok(single(headers, &header::CONTENT_LENGTH)?.and_then(|value| value.parse().ok()))
 }
 
 /// `Content-Encoding`: a list, in one header or several, in the order in which the codings were applied (RFC 9110, 8.4).

@@ -177,6 +177,7 @@ impl From<Failure> for Problem {
             Failure::Slot(SlotError::Database(error)) => from_database(&error),
             Failure::Table(error) => from_table(error),
             Failure::Forbidden { .. } => super::auth::insufficient_scope(failure.to_string()),
+            Failure::OverLimit(exceeded) => super::auth::exceeded(exceeded),
             Failure::Metadata(error) => metadata(&error),
             Failure::Stopped(stop) => from_stop(stop),
             Failure::KeyReused { job, .. } => {

@@ -54,12 +54,11 @@ impl Upload {
             linger: (version < Version::HTTP_2).then_some(linger),
         }
     }
-}
 
-impl Upload {
-    /// Counts its bytes, and ends the body when they are too many.
-    pub(super) fn counted_against(&mut self, allowance: Arc<Allowance>) {
-        self.allowance = Some(allowance);
+    /// Counts its bytes as they are read, and ends the body when they are too many.
+    pub(super) fn counted_against(mut self, allowance: Option<Arc<Allowance>>) -> Upload {
+        self.allowance = allowance;
+        self
     }
 
     /// Reads what still comes for as long as a load of it might have taken. Many clients read no answer before they have sent everything,

@@ -23,20 +23,20 @@ macro_rules! line {
     };
 }
 
-/// A load that was accepted has come to its end.
-pub(super) fn ended(caller: &Caller, job: &Job, outcome: &Result<u64, LoadError>, counts: Counts) {
+/// A load that was accepted has come to its end. `reason` is the short name of what it failed of: PostgreSQL's own words for that may
+/// quote a row, and rows are not logged.
+pub(super) fn ended(caller: &Caller, job: &Job, outcome: Result<u64, (&LoadError, &str)>, counts: Counts) {
     let (table, bytes, millis) = (job.table.as_str(), counts.bytes_received, counts.timings.total);
     let rejected = counts.rows_rejected;
     match outcome {
         Ok(rows) => line!(caller, "load", State::Committed.name(), job = %job.id, table, rows, rejected, bytes, millis),
-        Err(error) => {
+        Err((error, reason)) => {
             let outcome = match error {
                 LoadError::Stopped(Stop::Cancelled) => State::Cancelled.name(),
                 LoadError::OutcomePending => State::Committing.name(),
                 _ => State::Failed.name(),
             };
-            let reason = error.to_string();
-            line!(caller, "load", outcome, job = %job.id, table, rows = 0, rejected, bytes, millis, reason = reason.as_str());
+            line!(caller, "load", outcome, job = %job.id, table, rows = 0, rejected, bytes, millis, reason);
         }
     }
 }

@@ -97,27 +97,32 @@ impl Conductor {
         let loading = ingest::run(load, frames, &self.bulk, connection, &self.limits, &running.stopper, &witness);
         let outcome = Box::pin(loading).await;
         let mut counts = running.counts();
-        let recorded = match &outcome {
+        let described = outcome.as_ref().map_err(|error| (error, describe.describe(job.id, error)));
+        let recorded = match &described {
             Ok(rows) => {
-                counts.rows_loaded = *rows;
+                counts.rows_loaded = **rows;
                 self.store.committed(job.id, counts).await.map(Some)
             }
             // Nobody knows yet: the job stays as it is until recovery has found out.
-            Err(LoadError::OutcomePending) => Ok(None),
-            Err(error) => {
+            Err((LoadError::OutcomePending, _)) => Ok(None),
+            Err((error, (reason, document))) => {
                 let state = match error {
                     LoadError::Stopped(Stop::Cancelled) => State::Cancelled,
                     _ => State::Failed,
                 };
-                let (reason, document) = describe.describe(job.id, error);
                 if let Err(error) = witness.keep_rejects().await {
                     tracing::error!(job = %job.id, %error, "a reject report could not be written down");
                 }
-                self.store.ended(job.id, state, &reason, &document, counts).await
+                self.store.ended(job.id, state, reason, document, counts).await
             }
         };
         entry.end(Outcome::from(&outcome), *outcome.as_ref().unwrap_or(&0));
-        audit::ended(&caller, &job, &outcome, counts);
+        audit::ended(
+            &caller,
+            &job,
+            described.as_ref().map(|rows| **rows).map_err(|(error, (reason, _))| (*error, reason.as_str())),
+            counts,
+        );
         match recorded {
             Ok(Some(recorded)) => job = recorded,
             Ok(None) => {}

@@ -11,6 +11,7 @@ use super::accept::{Accepted, Attempt};
 use super::conduct::Conductor;
 use super::request::{Client, Failure, Request};
 use super::{Job, State};
+use crate::access::limits::Counted;
 use crate::error::SlotError;
 use crate::ingest::Stopper;
 use crate::ingest::digest::{Declared, sha256};
@@ -110,8 +111,8 @@ impl Holder {
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Admission {
-    /// it is loaded
-    Accepted(Box<Accepted>),
+    /// it is loaded, and counts as a load of whoever asked until the second is dropped
+    Accepted(Box<Accepted>, Option<Counted>),
     /// it was loaded before, and this is the result
     Replayed(Box<Job>),
 }
@@ -129,13 +130,14 @@ impl Conductor {
         }
         let claim = Claim::of(&request);
         let spelled = TableName::Requested(&request.table);
+        // Before there is a slot, and before it counts as a load: a replay is none.
+        if let Some(job) = self.replay(claim.as_ref(), spelled, &stopper).await? {
+            return Ok(Admission::Replayed(job));
+        }
+        let counted = request.count()?;
         for _ in 0..ATTEMPTS_MAX {
-            // Before there is a slot: a replay does not need one.
-            if let Some(job) = self.replay(claim.as_ref(), spelled, &stopper).await? {
-                return Ok(Admission::Replayed(job));
-            }
             match self.accept(request.clone(), claim.as_ref(), client, stopper.clone()).await {
-                Ok(Attempt::Accepted(accepted)) => return Ok(Admission::Accepted(accepted)),
+                Ok(Attempt::Accepted(accepted)) => return Ok(Admission::Accepted(accepted, counted)),
                 Ok(Attempt::KeyHeld { table }) => {
                     let resolved = TableName::Resolved(&table);
                     if let Some(job) = self.replay(claim.as_ref(), resolved, &stopper).await? {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::keys::{Difference, Key};
 use crate::access::Caller;
+use crate::access::limits::{Counted, Exceeded};
 use crate::engine::bulk::{Reading, SynchronousCommit};
 use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::digest::Declared;
@@ -38,10 +39,19 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// what the body is declared to be
     pub digests: Vec<Declared>,
+    /// how many bytes it says that it has
+    pub declared_bytes: Option<u64>,
     /// how many rows it is declared to hold
     pub expected_rows: Option<u64>,
     /// under which it is loaded once
     pub key: Option<Key>,
+}
+
+impl Request {
+    /// Counts it against the limits of whoever asks, where there are any.
+    pub(super) fn count(&self) -> Result<Option<Counted>, Exceeded> {
+        self.caller.allowance.as_ref().map(|allowance| allowance.load(self.declared_bytes)).transpose()
+    }
 }
 
 /// Why a load was not committed.
@@ -59,6 +69,9 @@ pub enum Failure {
         /// which
         table: String,
     },
+    /// over a limit of whoever asks
+    #[error(transparent)]
+    OverLimit(#[from] Exceeded),
     /// the jobs' metadata cannot be written, so no load is begun
     #[error("the jobs' metadata cannot be reached: {0}")]
     Metadata(DatabaseError),

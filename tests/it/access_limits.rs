@@ -82,6 +82,29 @@ async fn loads_at_a_time() {
 }
 
 #[tokio::test]
+async fn what_was_loaded_before_needs_no_room_for_a_load() {
+    let world = world().await;
+    let key = make_key(&world.db.url, "load", "t", &["--loads", "1", "--bytes-per-hour", "1000"]);
+    let named = || post(&world, &key).header("Idempotency-Key", "\"nightly\"");
+    let first = Trickle::begin_with(named());
+    first.send("id\n1\n");
+    world.db.wait_until("SELECT count(*) = 1 FROM pgsluice.jobs WHERE state = 'running'").await;
+    // It runs, so there is no room for another: but this one is the same.
+    let again = Answer::of(named().body("id\n1\n").send().await.unwrap()).await;
+    let job = again.problem(409, "idempotency-key-in-progress")["job_id"].clone();
+    assert_eq!(header(&again, "location"), format!("/v1/jobs/{}", job.as_str().unwrap()));
+    assert_eq!(first.finish().await.committed(1)["id"], job);
+    // The bytes of an hour are gone, and a body that says its length and would not fit any more is not needed either.
+    load(&world, &key, "id\n".to_owned() + &"1\n".repeat(480)).await.committed(480);
+    let long = "id\n".to_owned() + &"1\n".repeat(300);
+    load(&world, &key, long.clone()).await.problem(429, "quota-exceeded");
+    let replayed = Answer::of(named().body(long).send().await.unwrap()).await;
+    assert_eq!(replayed.committed(1)["id"], job);
+    assert_eq!(header(&replayed, "idempotent-replayed"), "true");
+    assert_eq!(world.db.count("t").await, 481);
+}
+
+#[tokio::test]
 async fn bytes_an_hour() {
     let world = world().await;
     let key = make_key(&world.db.url, "load", "t", &["--bytes-per-hour", "1000"]);

@@ -108,6 +108,32 @@ fn start_cluster(serve: &Serve) -> Result<Cluster, Failure> {
 }
 
 async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tls>, shutdown: Shutdown) -> Result<(), Failure> {
+    let started = tokio::select! {
+        started = start(serve, cluster) => started?,
+        // A database that does not answer must not keep the service from ending. What was begun there is undone, or goes on next time.
+        () = shutdown.begin.cancelled() => return Ok(()),
+    };
+    let Started { listener, conductor, gate, housekeeper } = started;
+    let address = listener.local_addr()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{address}");
+    let stop_housekeeping = CancellationToken::new();
+    let housekeeping = tokio::spawn(housekeeper.run(stop_housekeeping.clone()));
+    http::serve(listener, Edge::new(conductor, gate, serve.http(address)), tls, shutdown).await;
+    stop_housekeeping.cancel();
+    housekeeping.await?;
+    Ok(())
+}
+
+/// What can be served.
+struct Started {
+    listener: TcpListener,
+    conductor: Conductor,
+    gate: Option<Gate>,
+    housekeeper: Housekeeper,
+}
+
+async fn start(serve: &Serve, cluster: Option<&Cluster>) -> Result<Started, Failure> {
     let embedded = cluster.map(Cluster::url);
     let metadata = serve.databases.metadata().or(embedded).ok_or("no database")?;
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
@@ -123,15 +149,7 @@ async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tl
     housekeeper.begin().await;
     let listener = TcpListener::bind(serve.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", serve.listen))?;
-    let address = listener.local_addr()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    println!("listening on {scheme}://{address}");
-    let stop_housekeeping = CancellationToken::new();
-    let housekeeping = tokio::spawn(housekeeper.run(stop_housekeeping.clone()));
-    http::serve(listener, Edge::new(conductor, gate, serve.http(address)), tls, shutdown).await;
-    stop_housekeeping.cancel();
-    housekeeping.await?;
-    Ok(())
+    Ok(Started { listener, conductor, gate, housekeeper })
 }
 
 /// Which URLs lead through a pooler that gives each transaction to whichever of its server connections is free.

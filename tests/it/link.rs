@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Link, Proxy, Service, Trickle, World};
+use crate::support::{Link, Proxy, Service, Trickle, World, signal};
 
 /// Enough that some of it waits in the service when nobody takes it any more.
 const BODY_ROWS: usize = 400_000;
@@ -132,6 +132,43 @@ async fn a_slow_link_is_only_slow() {
     proxy.set(Link::Slow(Duration::from_millis(20)));
     world.load_csv("t", format!("id,filler\n{}", row().repeat(20_000))).await.committed(20_000);
     assert_eq!(world.db.count("t").await, 20_000);
+    // Nor does it count against a load that asks for more of the server: savepoints, halves, and rows one by one.
+    let bad = format!("id,filler\n{0}2,\n{0}x,x\n{0}3,\n{0}", row().repeat(50));
+    world.db.sql("TRUNCATE t; ALTER TABLE t ADD CHECK (filler <> '') , ALTER filler SET NOT NULL").await;
+    let job = world.load_csv("t?on_error=skip", bad).await;
+    assert_eq!(job.committed(200)["rows_rejected"], 3);
+    assert_eq!(world.db.count("t").await, 200);
+}
+
+/// Then PostgreSQL does not say that it works.
+#[tokio::test]
+async fn a_server_that_does_not_show_what_it_does_is_loaded_into() {
+    let (world, _proxy) = world(&[]).await;
+    world.db.sql(&format!("ALTER DATABASE {} SET track_activities = off; {SLOW}", world.db.name)).await;
+    world.load_csv("t", "id,filler\n1,x\n").await.committed(1);
+}
+
+/// It waits for an answer that does not come, and has nothing to lose.
+#[tokio::test]
+async fn a_start_that_hangs_can_be_ended() {
+    let (world, proxy) = world(&[]).await;
+    proxy.set_fresh(Link::Silent);
+    let open = proxy.open();
+    let mut command = Service::command();
+    command.args(["--database-url", &proxy.url(&world.db.url), "--connect-timeout", "600"]);
+    let mut service = command.spawn().unwrap();
+    while proxy.open() == open {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    signal(service.id(), "TERM");
+    for _ in 0..600 {
+        if let Some(status) = service.try_wait().unwrap() {
+            return assert!(status.success(), "{status}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    service.kill().unwrap();
+    panic!("the service waits for its database");
 }
 
 const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(5); RETURN NULL; END'; \

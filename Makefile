@@ -1,5 +1,5 @@
 # Every command works on a fresh Debian machine with git, curl, make, gcc and cargo (Rust 1.90 or later): what else is needed is
-# installed first.
+# installed first. Only check-deploy asks for promtool and systemd-analyze instead.
 
 TOOLS := target/tools
 BUILT := $(or $(CARGO_TARGET_DIR),target)

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsluice::access::{Patterns, Role, keys, limits};
 use pgsluice::{config, telemetry};
 
-/// Streams CSV, Arrow and Parquet bodies over HTTP into PostgreSQL's binary COPY.
+/// Streams CSV, NDJSON, Arrow and Parquet bodies over HTTP into PostgreSQL's binary COPY.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Arguments {
@@ -208,7 +208,8 @@ pub(crate) struct Serve {
 /// Who may come in.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
-    /// Ask for a key on loopback too, and whoever has a client certificate; beyond loopback, one is asked for anyway
+    /// Ask for a key on loopback too, and also of clients that have shown a certificate (--tls-client-ca). Of all others beyond loopback one
+    /// is asked for anyway
     #[arg(long, env = "PGSLUICE_REQUIRE_KEYS")]
     require_keys: bool,
     /// Ask nobody for a key beyond loopback either: something in front of the service keeps strangers away

@@ -157,7 +157,7 @@ impl Layout {
         let settings = format!(
             "\n# pgsluice: reachable through a unix socket only, sized for COPY\n\
              listen_addresses = ''\nunix_socket_permissions = 0700\nunix_socket_directories = '{}'\nport = 5432\n\
-             max_wal_size = 4GB\nlog_min_messages = warning\ntimezone = 'UTC'\n",
+             max_wal_size = 4GB\njit = off\nlog_min_messages = warning\ntimezone = 'UTC'\n",
             self.sockets.display().to_string().replace('\'', "''"),
         );
         let file = fresh.join("postgresql.conf");

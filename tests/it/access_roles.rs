@@ -110,6 +110,30 @@ async fn a_trigger_leaves_no_role_to_the_next_load() {
     assert_eq!(world.db.rows(connections).await[0].get::<_, i64>(0), 1, "the loads did not share a connection");
 }
 
+/// What a trigger of one load sets for its session would change what the next one's values mean.
+#[tokio::test]
+async fn a_trigger_leaves_no_settings_to_the_next_load() {
+    let world = World::with(&["--bulk-slots", "1"]).await;
+    world
+        .db
+        .sql(
+            "CREATE TABLE t (id int, at timestamptz); CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+             PERFORM set_config('TimeZone', 'Asia/Tokyo', false), set_config('DateStyle', 'German', false), \
+                     set_config('session_replication_role', 'replica', false); RETURN NULL; END$$; \
+             CREATE TRIGGER stay AFTER INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION stay()",
+        )
+        .await;
+    // By the encoder, which is told what the session has, and by the server: no encoder knows such a date.
+    for body in ["id,at\n1,2024-01-02 03:04:05\n", "id,at\n2,Jan 2 03:04:05 2024\n", "id,at\n3,01/02/2024 03:04:05\n"] {
+        world.load_csv("t", body).await.committed(1);
+        world.load_csv("t", body).await.committed(1);
+    }
+    let distinct = world.db.texts("SELECT DISTINCT (at AT TIME ZONE 'UTC')::text FROM t").await;
+    assert_eq!(distinct, [Some("2024-01-02 03:04:05".to_owned())]);
+    let connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pgsluice bulk'";
+    assert_eq!(world.db.rows(connections).await[0].get::<_, i64>(0), 1, "the loads did not share a connection");
+}
+
 fn as_role(url: &str, role: &str) -> String {
     format!("{url}{}user={role}", if url.contains('?') { '&' } else { '?' })
 }

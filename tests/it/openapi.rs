@@ -41,6 +41,20 @@ fn every_route_is_documented_and_every_documented_path_is_a_route() {
     assert_eq!(documented, routed);
 }
 
+/// Whoever asks for a key also says what comes of a wrong one, of one that may not, of too much, and of not being able to look it up.
+#[test]
+fn every_route_with_a_key_documents_what_keys_come_to() {
+    let (_, document) = committed();
+    for route in pgsluice::http::routes().iter().filter(|route| route.roles.is_some()) {
+        for method in route.methods {
+            let responses = keys(&document["paths"][route.path][method]["responses"]);
+            for status in ["400", "401", "403", "429", "503"] {
+                assert!(responses.contains(status), "{method} {} does not document a {status}", route.path);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn jobs_and_problems_have_the_documented_fields() {
     let (_, document) = committed();

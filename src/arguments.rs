@@ -137,7 +137,7 @@ pub(crate) struct Serve {
     /// Start although the pools of all instances may open more connections than PostgreSQL has room for
     #[arg(long, env = "PGSLUICE_ALLOW_OVERSUBSCRIPTION")]
     pub(crate) allow_oversubscription: bool,
-    /// What the connections are called in pg_stat_activity, followed by oltp or bulk; a URL's application_name goes before
+    /// What the connections are called in pg_stat_activity, followed by oltp, bulk or events; a URL's application_name goes before
     #[arg(long, env = "PGSLUICE_APPLICATION_NAME", default_value = "pgsluice", value_name = "NAME")]
     application_name: String,
 
@@ -194,6 +194,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_IDEMPOTENCY_KEY_RETENTION", default_value_t = 604_800, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     idempotency_key_retention: u64,
+    /// Streams of events (GET /v1/events) that may be open; one more is refused
+    #[arg(long, env = "PGSLUICE_EVENT_STREAMS_MAX", default_value_t = 256, value_name = "STREAMS",
+          value_parser = clap::value_parser!(u32).range(..=100_000))]
+    event_streams_max: u32,
     /// How long running loads may go on after SIGTERM, in seconds
     #[arg(long, env = "PGSLUICE_SHUTDOWN_GRACE", default_value_t = 30, value_name = "SECONDS")]
     shutdown_grace: u64,
@@ -344,6 +348,7 @@ impl Serve {
         config::Http {
             listen,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
+            event_streams_max: self.event_streams_max as usize,
             ..config::Http::default()
         }
     }

@@ -18,6 +18,8 @@ pub struct Http {
     pub handshake_timeout: Duration,
     /// what one HTTP/2 connection may have
     pub http2: Http2,
+    /// streams of events that may be open
+    pub event_streams_max: usize,
     /// after an early answer: how long to go on reading what the client still sends
     pub linger_total: Duration,
     /// after an early answer: how long the client may be silent before it is given up
@@ -32,6 +34,7 @@ impl Default for Http {
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             http2: Http2::default(),
+            event_streams_max: 256,
             linger_total: Duration::from_secs(30),
             linger_idle: Duration::from_secs(5),
         }

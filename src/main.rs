@@ -175,7 +175,7 @@ impl Pooled {
 
 /// What a pooler is asked for is limited by the pooler, so only what goes to PostgreSQL itself is counted.
 async fn check_budget(serve: &Serve, bulk: &config::Bulk, oltp: &config::Oltp) -> Result<(), Failure> {
-    let oltp_parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow")];
+    let oltp_parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow"), (1, "to listen")];
     let beside = Bulk::connections_beside(bulk.slots);
     let bulk_parts = vec![(bulk.slots as u64, "--bulk-slots"), (beside as u64, "beside them")];
     let demands = [(oltp.behind_pooler, &oltp.url, oltp_parts), (bulk.behind_pooler, &bulk.url, bulk_parts)];

@@ -12,6 +12,10 @@ use crate::engine::oltp::{Oltp, Param};
 use crate::error::DatabaseError;
 
 const COLUMNS: &str = "id, name, role, tables, pg_role, requests_per_minute, loads_max, bytes_per_hour";
+/// How many they are; a query may ask for more behind them.
+const COLUMNS_COUNT: usize = 8;
+/// Two columns, which [`check_validity`] looks at.
+const VALIDITY: &str = "coalesce(expires_at <= clock_timestamp(), false), revoked_at IS NOT NULL";
 
 /// A key that is to be made.
 #[derive(Debug, Clone)]
@@ -53,30 +57,29 @@ impl Keys {
         Keys(oltp)
     }
 
+    /// The key of that id is valid.
+    ///
+    /// # Errors
+    /// It is not, or it cannot be found out.
+    pub async fn is_valid(&self, id: &str) -> Result<(), AccessError> {
+        let sql = format!("SELECT {VALIDITY} FROM pgsluice.keys WHERE id = $1");
+        let rows = self.0.query(&sql, &[(&id, Type::TEXT)]).await?;
+        check_validity(rows.first().ok_or(Denied::Unknown)?, 0)
+    }
+
     /// Whoever holds this secret.
     ///
     /// # Errors
     /// Nobody does any more, or it cannot be found out.
     pub async fn find(&self, secret: &Secret) -> Result<Principal, AccessError> {
-        let sql = format!(
-            "SELECT {COLUMNS}, secret_sha256, coalesce(expires_at <= clock_timestamp(), false), revoked_at IS NOT NULL \
-             FROM pgsluice.keys WHERE id = $1"
-        );
+        let sql = format!("SELECT {COLUMNS}, {VALIDITY}, secret_sha256 FROM pgsluice.keys WHERE id = $1");
         let rows = self.0.query(&sql, &[(&secret.id(), Type::TEXT)]).await?;
-        let Some(row) = rows.first() else {
-            return Err(Denied::Unknown.into());
-        };
-        let get_flag = |index| row.try_get::<_, bool>(index).map_err(DatabaseError::from);
-        let kept: Vec<u8> = row.try_get(8).map_err(DatabaseError::from)?;
+        let row = rows.first().ok_or(Denied::Unknown)?;
+        let kept: Vec<u8> = row.try_get(COLUMNS_COUNT + 2).map_err(DatabaseError::from)?;
         if !secret.is(&kept) {
             return Err(Denied::Unknown.into());
         }
-        if get_flag(10)? {
-            return Err(Denied::Revoked.into());
-        }
-        if get_flag(9)? {
-            return Err(Denied::Expired.into());
-        }
+        check_validity(row, COLUMNS_COUNT)?;
         Ok(principal(row)?)
     }
 
@@ -131,9 +134,9 @@ impl Keys {
         let key = |row: &Row| {
             Ok(Key {
                 principal: principal(row)?,
-                created_at: row.try_get(8)?,
-                expires_at: row.try_get(9)?,
-                state: row.try_get(10)?,
+                created_at: row.try_get(COLUMNS_COUNT)?,
+                expires_at: row.try_get(COLUMNS_COUNT + 1)?,
+                state: row.try_get(COLUMNS_COUNT + 2)?,
             })
         };
         rows.iter().map(key).collect()
@@ -147,6 +150,18 @@ impl Keys {
         let sql = "UPDATE pgsluice.keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE id = $1 RETURNING id";
         Ok(!self.0.query(sql, &[(&id, Type::TEXT)]).await?.is_empty())
     }
+}
+
+/// The two columns of [`VALIDITY`], from this one on.
+fn check_validity(row: &Row, first: usize) -> Result<(), AccessError> {
+    let is_set = |index| row.try_get::<_, bool>(index).map_err(DatabaseError::from);
+    if is_set(first + 1)? {
+        return Err(Denied::Revoked.into());
+    }
+    if is_set(first)? {
+        return Err(Denied::Expired.into());
+    }
+    Ok(())
 }
 
 fn principal(row: &Row) -> Result<Principal, DatabaseError> {

@@ -142,6 +142,14 @@ impl Gate {
         Gate { keys, allowances: Allowances::default() }
     }
 
+    /// Somebody who was let in would be let in again, were the same key shown.
+    ///
+    /// # Errors
+    /// It is worth nothing any more, or that cannot be found out.
+    pub async fn still_lets_in(&self, principal: &Principal) -> Result<(), AccessError> {
+        self.keys.is_valid(&principal.id).await
+    }
+
     /// Whoever has that token.
     ///
     /// # Errors

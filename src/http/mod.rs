@@ -2,6 +2,7 @@
 
 mod auth;
 mod connection;
+mod events;
 mod fields;
 mod guard;
 mod health;
@@ -29,6 +30,8 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
 use self::metrics::Metrics;
@@ -48,6 +51,10 @@ pub struct Edge {
     gate: Option<Gate>,
     settings: config::Http,
     draining: AtomicBool,
+    /// the last connections are being closed
+    closing: CancellationToken,
+    /// one for each stream of events that may be open
+    event_streams: Arc<Semaphore>,
     metrics: Metrics,
 }
 
@@ -55,7 +62,15 @@ impl Edge {
     /// An edge in front of this conductor. Without a gate, nobody is asked who they are.
     pub fn new(conductor: Conductor, gate: Option<Gate>, settings: config::Http) -> Arc<Edge> {
         let metrics = Metrics::new(&conductor);
-        Arc::new(Edge { conductor, gate, settings, draining: AtomicBool::new(false), metrics })
+        Arc::new(Edge {
+            conductor,
+            gate,
+            event_streams: Arc::new(Semaphore::new(settings.event_streams_max)),
+            settings,
+            draining: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            metrics,
+        })
     }
 
     fn is_draining(&self) -> bool {
@@ -91,8 +106,10 @@ pub fn routes() -> Vec<Route> {
         route("/v1/tables/{table}", &["get"], KNOWN, get(tables::show)),
         route("/v1/jobs", &["get"], KNOWN, get(jobs::list)),
         route("/v1/jobs/{id}", &["get"], KNOWN, get(jobs::show)),
+        route("/v1/jobs/{id}/events", &["get"], KNOWN, get(events::of_job)),
         route("/v1/jobs/{id}/rejects", &["get"], KNOWN, get(rejects::show)),
         route("/v1/jobs/{id}/cancel", &["post"], LOADERS, post(jobs::cancel)),
+        route("/v1/events", &["get"], KNOWN, get(events::of_all)),
         route("/healthz", &["get"], OPEN, get(health::healthz)),
         route("/readyz", &["get"], OPEN, get(health::readyz)),
         route("/metrics", &["get"], OVERSEERS, get(metrics::show)),

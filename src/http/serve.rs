@@ -52,6 +52,7 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, tls: Option<Tls>, shu
         tokio::spawn(async move { connections.serve(stream, remote, watcher).await });
     }
     drop(listener);
+    edge.closing.cancel();
     let _ = tokio::time::timeout(CLOSE_TIME, open.shutdown()).await;
 }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::accept::Accepted;
+use super::events::Bell;
 use super::instance::Identity;
 use super::progress::Registry;
 use super::request::{Describe, Failure};
@@ -34,6 +35,7 @@ pub struct Conductor {
     pub(super) store: Store,
     pub(super) bulk: Bulk,
     pub(super) running: Registry,
+    pub(super) bell: Bell,
     pub(super) replayed: Arc<Counter>,
     pub(super) limits: Arc<Limits>,
     pub(super) spools: Spools,
@@ -53,6 +55,7 @@ impl Conductor {
             store: Store::new(oltp, target),
             bulk,
             running: Registry::new(),
+            bell: Bell::new(),
             replayed: Arc::default(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),

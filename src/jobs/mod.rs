@@ -12,6 +12,7 @@
 mod accept;
 pub mod audit;
 mod conduct;
+mod events;
 mod instance;
 mod keys;
 mod progress;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 pub use self::accept::Accepted;
 pub use self::conduct::Conductor;
+pub use self::events::{Changes, Follow, Followed};
 pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
 pub use self::report::Rejected;

@@ -103,6 +103,10 @@ impl Registry {
         self.with(|book| book.running.iter().map(|(id, listed)| (*id, listed.running.clone())).collect())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.with(|book| book.running.is_empty())
+    }
+
     pub(super) fn stop_all(&self, reason: Stop) {
         for (_, running) in self.all() {
             running.stopper.stop(reason);

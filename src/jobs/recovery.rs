@@ -40,7 +40,7 @@ impl Housekeeper {
 
     /// One round after the other, until told to stop; then signs this instance off.
     ///
-    /// Three loops, because a round that resolves orphans may take as long as their target makes it take: a living instance must not be
+    /// Loops of their own, because a round that resolves orphans may take as long as their target makes it take: a living instance must not be
     /// taken for dead meanwhile, and its loads must hear of cancellations.
     pub async fn run(self, stop: CancellationToken) {
         let heartbeats = async {
@@ -65,7 +65,17 @@ impl Housekeeper {
                 }
             }
         };
-        tokio::join!(heartbeats, loads, orphans);
+        let cancellations = async {
+            let mut heard = self.conductor.bell.heard();
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = heard.next() => warn_of(self.attend_cancellations().await),
+                }
+            }
+        };
+        let changes = self.conductor.bell.ring(self.conductor.store.oltp(), &stop);
+        tokio::join!(heartbeats, loads, orphans, cancellations, changes);
         let me = self.conductor.me.id;
         if let Err(error) = self.conductor.store.forget(me).await {
             tracing::warn!(%error, "this instance could not sign off");
@@ -86,14 +96,22 @@ impl Housekeeper {
 
     /// What the loads of this instance have to hear, and what others may want to know of them.
     async fn attend_loads(&self) -> Result<(), DatabaseError> {
+        self.attend_cancellations().await?;
+        for (id, running) in self.conductor.running.all() {
+            self.conductor.store.report(id, running.counts()).await?;
+        }
+        Ok(())
+    }
+
+    async fn attend_cancellations(&self) -> Result<(), DatabaseError> {
         let Conductor { store, me, running, .. } = &self.conductor;
+        if running.is_empty() {
+            return Ok(());
+        }
         for id in store.cancel_requests(me.id).await? {
             if let Some(running) = running.get(id) {
                 running.stopper.stop(Stop::Cancelled);
             }
-        }
-        for (id, running) in running.all() {
-            store.report(id, running.counts()).await?;
         }
         Ok(())
     }

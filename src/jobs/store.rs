@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use super::events::Follow;
 use super::instance::Identity;
 use super::keys::{Claim, Holder, TableName};
 use super::report::{self, Rejected};
@@ -202,6 +203,31 @@ impl Store {
         ];
         let rows = self.oltp.query(&sql, &params).await?;
         rows.iter().map(|row| Ok(job(row)?)).collect()
+    }
+
+    /// The jobs that somebody follows, of those that have ended only the ones that did after `since`, the oldest first; and when that was, by
+    /// the database's clock.
+    pub(super) async fn followed(&self, follow: &Follow, overlap: Duration) -> Result<(i64, Vec<Job>), DatabaseError> {
+        let which = match follow.job {
+            Some(_) => "id = $1",
+            None => {
+                "$1::uuid IS NULL AND (state IN ('running', 'committing') OR finished_at >= \
+                    coalesce(to_timestamp($2::bigint / 1000000.0), clock_timestamp()) - make_interval(secs => $5))"
+            }
+        };
+        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE {which} AND {} ORDER BY id", in_sight(3, 4));
+        let params: [Param<'_>; 5] = [
+            (&follow.job, Type::UUID),
+            (&follow.since, Type::INT8),
+            (&follow.sight.principal, Type::TEXT),
+            (&follow.sight.tables, Type::TEXT_ARRAY),
+            (&overlap.as_secs_f64(), Type::FLOAT8),
+        ];
+        let clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let (clock, rows) = self.oltp.query_both((clock, &[]), (&sql, &params)).await?;
+        let as_of = clock.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
+        let jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
+        Ok((as_of, jobs))
     }
 
     /// running → committing; false when the job is no longer running, so that the load must not commit. Asked again after an answer that

@@ -25,16 +25,16 @@ async fn too_many_connections_are_refused_with_the_arithmetic() {
     let (max, room) = room(&db).await;
     let refusal = refused(&db, &["--instances", "9"]).await;
     let arithmetic = format!(
-        "the pools may open 261 connections ((--pool-size 8 + --max-overflow 10 + --bulk-slots 4 + beside them 7) × 9 instances), and \
+        "the pools may open 270 connections ((--pool-size 8 + --max-overflow 10 + to listen 1 + --bulk-slots 4 + beside them 7) × 9 instances), and \
          PostgreSQL has room for {room} (max_connections {max} × 0.8 − superuser_reserved_connections 3): make the pools smaller, raise \
          max_connections, or pass --allow-oversubscription"
     );
     assert!(refusal.contains(&arithmetic), "{refusal}");
     // Just so many are allowed, and one more is not.
-    let fitting = (room - 5).to_string();
+    let fitting = (room - 6).to_string();
     let flags = ["--bulk-slots", "1", "--max-overflow", "0", "--pool-size"];
     Service::start(&db.url, &[&flags[..], &[&fitting]].concat()).await;
-    let one_more = (room - 4).to_string();
+    let one_more = (room - 5).to_string();
     let refusal = refused(&db, &[&flags[..], &[&one_more]].concat()).await;
     assert!(refusal.contains(&format!("may open {} connections", room + 1)), "{refusal}");
 }

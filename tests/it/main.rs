@@ -22,6 +22,7 @@ mod durability;
 mod edge;
 mod embedded;
 mod encodings;
+mod events;
 mod failover;
 mod hostile;
 mod http2;

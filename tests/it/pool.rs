@@ -220,7 +220,7 @@ async fn one_connection_is_enough_for_a_service_and_has_the_name_that_it_was_giv
     let names =
         "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY 1";
     let names: Vec<_> = world.db.texts(names).await.into_iter().flatten().collect();
-    assert_eq!(names, ["night shift bulk", "night shift oltp"]);
+    assert_eq!(names, ["night shift bulk", "night shift events", "night shift oltp"]);
     let connections = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'night shift oltp'";
     assert_eq!(world.db.texts(connections).await, [Some("1".to_owned())]);
 }

@@ -1,8 +1,10 @@
 //! The OLTP engine: many short, latency-bound queries on the jobs' metadata.
 //!
 //! A pool of connections (`pool`), each with statements that it has prepared before (`statements`). Behind a pooler that gives each
-//! transaction to another server connection there are none of those: statements are sent unnamed, and nothing outlives its query.
+//! transaction to another server connection there are none of those: statements are sent unnamed, and nothing outlives its query. Beside the
+//! pool there is one connection that hears of changes (`listen`).
 
+mod listen;
 mod pool;
 mod session;
 mod statements;
@@ -13,6 +15,7 @@ use std::time::Instant;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
+pub use self::listen::Listener;
 use self::pool::{Lease, Pool};
 pub use self::stats::Stats;
 use super::unreachable;

@@ -32,6 +32,17 @@ pub(super) struct Metrics {
     problems: Family<Labels, Counter>,
     /// requests without an answer yet
     pub(super) in_flight: Gauge,
+    event_streams: Gauge,
+}
+
+/// A stream of events that is open for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Streaming(Gauge);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// What is told apart of requests; each has few values, whatever clients send.
@@ -67,7 +78,15 @@ impl Metrics {
             "Answers that are problem documents, by the short name of their type",
             Family::clone(&problems),
         );
-        Metrics { registry, requests, latency, problems, in_flight }
+        let event_streams = Gauge::default();
+        ours.register("event_streams", "Streams of events that are open", event_streams.clone());
+        Metrics { registry, requests, latency, problems, in_flight, event_streams }
+    }
+
+    /// A stream of events is open.
+    pub(super) fn streaming(&self) -> Streaming {
+        self.event_streams.inc();
+        Streaming(self.event_streams.clone())
     }
 
     /// One request has got its answer, or nobody waits for it any more.

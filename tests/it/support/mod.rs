@@ -5,6 +5,7 @@ mod bouncer;
 pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
+mod events;
 pub(crate) mod http2;
 mod keys;
 mod proxy;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 pub(crate) use self::bouncer::Bouncer;
 pub(crate) use self::cluster::{Database, server_pids};
+pub(crate) use self::events::Events;
 pub(crate) use self::keys::{keys, make_key};
 pub(crate) use self::proxy::{Link, Proxy};
 pub(crate) use self::raw::raw;

@@ -40,6 +40,7 @@ mod openapi;
 mod outcome;
 mod parquet;
 mod parquet_hostile;
+mod partitions;
 mod pgbouncer;
 mod pool;
 mod rejects;

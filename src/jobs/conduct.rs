@@ -35,6 +35,8 @@ pub struct Conductor {
     pub(super) bulk: Bulk,
     pub(super) running: Registry,
     pub(super) replayed: Arc<Counter>,
+    /// jobs that this instance has deleted because they were old
+    pub(super) deleted: Arc<Counter>,
     pub(super) limits: Arc<Limits>,
     pub(super) spools: Spools,
     /// nobody is let in any more
@@ -54,6 +56,7 @@ impl Conductor {
             bulk,
             running: Registry::new(),
             replayed: Arc::default(),
+            deleted: Arc::default(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
             closing: CancellationToken::new(),

@@ -18,6 +18,7 @@ mod progress;
 mod recovery;
 mod report;
 mod request;
+mod retention;
 mod statistics;
 mod store;
 mod tally;

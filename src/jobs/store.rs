@@ -25,7 +25,7 @@ const COLUMNS: &str = "id, table_name, state, reason, format, mode, rows_receive
 const COLUMNS_COUNT: usize = 17;
 
 /// Who holds an idempotency key, as the unique index of `V2__idempotency.sql` has it.
-const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
+pub(super) const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
 
 /// Which jobs somebody may see, whose [`Sight`] stands in the parameters of these numbers.
 fn in_sight(principal: usize, tables: usize) -> String {
@@ -101,6 +101,11 @@ impl Store {
     /// The engine that it stands on.
     pub(super) fn oltp(&self) -> &Oltp {
         &self.oltp
+    }
+
+    /// The id of the target database.
+    pub(super) fn target(&self) -> Uuid {
+        self.target
     }
 
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {

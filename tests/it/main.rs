@@ -45,6 +45,7 @@ mod pgbouncer;
 mod pool;
 mod rejects;
 mod rejects_hostile;
+mod retention;
 mod slow;
 mod support;
 mod tables;

@@ -34,8 +34,9 @@ SELECT to_regclass('pgsluice.jobs') IS NOT NULL AS has_metadata, to_regclass('pg
     GRANT USAGE ON SCHEMA pgsluice TO :"metadata";
     \if :has_metadata
         GRANT SELECT ON pgsluice.metadata_migrations, pgsluice.keys TO :"metadata";
-        GRANT SELECT, INSERT, UPDATE ON pgsluice.jobs TO :"metadata";
-        GRANT SELECT, INSERT ON pgsluice.rejects TO :"metadata";
+        GRANT SELECT, INSERT, UPDATE, DELETE ON pgsluice.jobs TO :"metadata";
+        GRANT SELECT, INSERT, DELETE ON pgsluice.rejects TO :"metadata";
+        GRANT SELECT, INSERT, UPDATE ON pgsluice.sweeps TO :"metadata";
         GRANT SELECT, INSERT, UPDATE, DELETE ON pgsluice.instances TO :"metadata";
     \endif
 \endif
@@ -53,7 +54,7 @@ SELECT to_regclass('pgsluice.jobs') IS NOT NULL AS has_metadata, to_regclass('pg
     GRANT USAGE ON SCHEMA pgsluice TO :"target";
     \if :has_ledger
         GRANT SELECT ON pgsluice.target_migrations, pgsluice.target TO :"target";
-        GRANT SELECT, INSERT ON pgsluice.ledger TO :"target";
+        GRANT SELECT, INSERT, DELETE ON pgsluice.ledger TO :"target";
     \endif
 \endif
 COMMIT;

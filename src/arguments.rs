@@ -194,6 +194,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_IDEMPOTENCY_KEY_RETENTION", default_value_t = 604_800, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     idempotency_key_retention: u64,
+    /// How long a job is kept from its end on, with its reject report and its row in the ledger, in seconds; one with an idempotency key at
+    /// least as long as the key stands; 0: for ever
+    #[arg(long, env = "PGSLUICE_JOB_RETENTION", default_value_t = 2_592_000, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=1 << 32))]
+    job_retention: u64,
     /// Streams of events (GET /v1/events) that may be open; one more is refused
     #[arg(long, env = "PGSLUICE_EVENT_STREAMS_MAX", default_value_t = 256, value_name = "STREAMS",
           value_parser = clap::value_parser!(u32).range(..=100_000))]
@@ -354,7 +359,8 @@ impl Serve {
     }
 
     pub(crate) fn instance(&self) -> config::Instance {
-        config::Instance::with_lease(Duration::from_secs(self.lease))
+        let job_retention = (self.job_retention > 0).then(|| Duration::from_secs(self.job_retention));
+        config::Instance::with_lease(Duration::from_secs(self.lease), job_retention)
     }
 
     pub(crate) fn tls(&self) -> Option<config::Tls> {

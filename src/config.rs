@@ -230,12 +230,14 @@ pub struct Instance {
     pub heartbeat: Duration,
     /// an instance silent for this long is dead, and its jobs are resolved by others
     pub lease: Duration,
+    /// how long jobs are kept from their end on; for ever if there is none
+    pub job_retention: Option<Duration>,
 }
 
 impl Instance {
     /// With a lease of that length, within which it says ten times that it lives.
-    pub fn with_lease(lease: Duration) -> Instance {
-        Instance { heartbeat: lease / 10, lease }
+    pub fn with_lease(lease: Duration, job_retention: Option<Duration>) -> Instance {
+        Instance { heartbeat: lease / 10, lease, job_retention }
     }
 }
 

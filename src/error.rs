@@ -383,6 +383,9 @@ pub enum LoadError {
     /// stopped from outside
     #[error(transparent)]
     Stopped(#[from] Stop),
+    /// COMMIT failed, and servers that have partitions of the table may have committed their part before
+    #[error("COMMIT failed, and the servers that have partitions of the table commit one after the other: {0}")]
+    PartialCommit(DatabaseError),
     /// COMMIT was sent and its answer was lost, and nobody can be asked
     #[error("the connection was lost during COMMIT and the outcome could not be found out")]
     OutcomePending,

@@ -31,6 +31,8 @@ pub struct Table {
     pub dialect: Dialect,
     /// the database holds text in UTF-8, as loads send it: nothing has to be converted before an input function sees it
     pub is_utf8: bool,
+    /// partitions of it are foreign tables, so that one COMMIT is several, of which each can fail by itself
+    pub has_foreign_parts: bool,
 }
 
 /// A column of a table.
@@ -91,6 +93,7 @@ impl Table {
                 array_nulls: true,
             },
             is_utf8: true,
+            has_foreign_parts: false,
         }
     }
 
@@ -152,7 +155,9 @@ pub async fn look_up(client: &Client, oid: u32) -> Result<Option<Table>, TableEr
                     upper(pg_catalog.current_setting('TimeZone')) IN ('UTC', 'ETC/UTC', 'UCT', 'ETC/UCT', 'ZULU', 'GMT', 'ETC/GMT'), \
                     pg_catalog.current_setting('lc_monetary') ~ '^(C|POSIX|C\\.(UTF-8|utf8)|en_US(\\.(UTF-8|utf8))?)$', \
                     pg_catalog.current_setting('array_nulls')::bool, \
-                    pg_catalog.current_setting('server_encoding') = 'UTF8' \
+                    pg_catalog.current_setting('server_encoding') = 'UTF8', \
+                    c.relkind = 'p' AND EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) part \
+                      JOIN pg_catalog.pg_class there ON there.oid = part.relid WHERE there.relkind = 'f') \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
             &[(&oid, Type::OID)],
         )
@@ -182,6 +187,7 @@ fn read_facts(row: &Row, oid: u32) -> Result<Table, TableError> {
             array_nulls: get_flag(10)?,
         },
         is_utf8: get_flag(11)?,
+        has_foreign_parts: get_flag(12)?,
     };
     let shown = table.display_name();
     if is_reserved(&table.schema, &table.name) {

@@ -30,7 +30,8 @@ pub const METADATA: Steps = Steps {
         ("V2__idempotency", include_str!("../../migrations/metadata/V2__idempotency.sql")),
         ("V3__rejects", include_str!("../../migrations/metadata/V3__rejects.sql")),
         ("V4__keys", include_str!("../../migrations/metadata/V4__keys.sql")),
-        ("V5__events", include_str!("../../migrations/metadata/V5__events.sql")),
+        ("V5__retention", include_str!("../../migrations/metadata/V5__retention.sql")),
+        ("V6__events", include_str!("../../migrations/metadata/V6__events.sql")),
     ],
 };
 

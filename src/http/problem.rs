@@ -246,6 +246,13 @@ fn from_load(error: &LoadError) -> Problem {
         LoadError::Metadata(error) => metadata(error),
         LoadError::TableChanged => Problem::new(StatusCode::CONFLICT, "table-changed", "The table was changed", detail),
         LoadError::Stopped(stop) => from_stop(*stop),
+        LoadError::PartialCommit(error) => {
+            tracing::error!(%error, "a load may be in the table in part");
+            let title = "The load may be in the table in part";
+            let detail = format!("{detail}; those before the one that failed keep their rows of this load: look before you send it again");
+            let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "partial-commit", title, detail);
+            Problem { sqlstate: error.sqlstate.clone(), ..problem }
+        }
         LoadError::OutcomePending => {
             Problem::unavailable("outcome-pending", format!("{detail}; the job's state will say whether the load is in the table"))
         }

@@ -203,6 +203,21 @@ pub async fn resolve(bulk: &Bulk, job: Uuid, backend: Backend) -> Result<Option<
     bulk.in_time(asking).await
 }
 
+/// Takes these jobs out of the ledger. Nobody may be left who would ask what became of them.
+///
+/// # Errors
+/// The target database cannot be asked, or does not answer in time.
+pub async fn forget(bulk: &Bulk, jobs: &[Uuid]) -> Result<(), DatabaseError> {
+    let asking = async {
+        let connection = bulk.connect_aside().await?;
+        let sql = "DELETE FROM pgsluice.ledger WHERE job_id = ANY ($1)";
+        connection.client().query_typed(sql, &[(&jobs, Type::UUID_ARRAY)]).await?;
+        connection.release();
+        Ok(())
+    };
+    bulk.in_time(asking).await
+}
+
 async fn read_ledger(connection: &Connection, job: Uuid) -> Result<Outcome, DatabaseError> {
     let row = connection
         .client()

@@ -161,7 +161,7 @@ pub fn check_columns(table: &Table, format: &Format) -> Result<(), TableError> {
 }
 
 /// Runs one load to its end and returns how many rows are in the table. An error means that nothing of it is (but see
-/// [`LoadError::OutcomePending`]).
+/// [`LoadError::OutcomePending`] and [`LoadError::PartialCommit`]).
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -199,7 +199,11 @@ pub async fn run(
     let committing_since = Instant::now();
     let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).await;
     load.meter.commit.add_since(committing_since);
-    outcome
+    outcome.map_err(|error| match error {
+        // The ledger tells of its own server, and not of those.
+        LoadError::Database(error) if load.table.has_foreign_parts => LoadError::PartialCommit(error),
+        error => error,
+    })
 }
 
 /// Holds the body to the number of rows that it was said to have.

@@ -37,6 +37,8 @@ pub struct Conductor {
     pub(super) running: Registry,
     pub(super) bell: Bell,
     pub(super) replayed: Arc<Counter>,
+    /// jobs that this instance has deleted because they were old
+    pub(super) deleted: Arc<Counter>,
     pub(super) limits: Arc<Limits>,
     pub(super) spools: Spools,
     /// nobody is let in any more
@@ -57,6 +59,7 @@ impl Conductor {
             running: Registry::new(),
             bell: Bell::new(),
             replayed: Arc::default(),
+            deleted: Arc::default(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),
             closing: CancellationToken::new(),

@@ -18,7 +18,7 @@ use crate::access::Sight;
 use crate::engine::oltp::{Listener, Oltp};
 use crate::error::DatabaseError;
 
-/// As `V5__events.sql` has it.
+/// As `V6__events.sql` has it.
 const CHANNEL: &str = "pgsluice_jobs";
 /// How often those who follow jobs ask when nothing was told. Loads of this instance tell nobody how far they are, and are asked so often too.
 const POLL: Duration = Duration::from_secs(1);

@@ -19,6 +19,7 @@ mod progress;
 mod recovery;
 mod report;
 mod request;
+mod retention;
 mod statistics;
 mod store;
 mod tally;

@@ -1,5 +1,5 @@
-//! Keeps house: says that this instance lives, writes down how far its loads are, hears of cancellations, and resolves the jobs that a
-//! dead instance left behind. No job stays open for ever, and none is resolved by a guess: the ledger has the word.
+//! Keeps house: says that this instance lives, writes down how far its loads are, hears of cancellations, resolves the jobs that a dead
+//! instance left behind, and has old ones deleted. No job stays open for ever, and none is resolved by a guess: the ledger has the word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::State;
 use super::conduct::Conductor;
 use super::request::Describe;
+use super::retention::Sweeper;
 use super::store::{Counts, Orphan};
 use crate::config::Instance;
 use crate::error::{DatabaseError, LoadError, Stop};
@@ -55,13 +56,15 @@ impl Housekeeper {
                 warn_of(self.attend_loads().await);
             }
         };
+        // Orphans and old jobs take turns, because both ask the target, which has one connection for that.
         let orphans = async {
             let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
+            let mut sweeper = self.settings.job_retention.map(|retention| Sweeper::new(&self.conductor, retention));
             while ticks.next().await {
-                // Whoever goes down need not wait for it: the next instance resolves them.
+                // Whoever goes down need not wait for it: the next instance does the rest.
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    resolved = self.resolve_orphans() => warn_of(resolved),
+                    () = self.settle_the_past(sweeper.as_mut()) => {}
                 }
             }
         };
@@ -114,6 +117,13 @@ impl Housekeeper {
             }
         }
         Ok(())
+    }
+
+    async fn settle_the_past(&self, sweeper: Option<&mut Sweeper<'_>>) {
+        warn_of(self.resolve_orphans().await);
+        if let Some(sweeper) = sweeper {
+            warn_of(sweeper.step().await);
+        }
     }
 
     async fn resolve_orphans(&self) -> Result<(), DatabaseError> {

@@ -12,6 +12,8 @@ pub struct Statistics {
     pub loads: Tally,
     /// requests that were answered with the stored result of an earlier load
     pub replayed: u64,
+    /// jobs that were deleted because they were old
+    pub deleted: u64,
     /// the bulk engine
     pub bulk: admission::Occupancy,
     /// the OLTP engine's pool
@@ -24,6 +26,7 @@ impl Conductor {
         Statistics {
             loads: self.running.tally(),
             replayed: self.replayed.get(),
+            deleted: self.deleted.get(),
             bulk: self.bulk.occupancy(),
             oltp: self.store.oltp().stats(),
         }

@@ -26,7 +26,7 @@ const COLUMNS: &str = "id, table_name, state, reason, format, mode, rows_receive
 const COLUMNS_COUNT: usize = 17;
 
 /// Who holds an idempotency key, as the unique index of `V2__idempotency.sql` has it.
-const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
+pub(super) const HOLDS_KEY: &str = "idempotency_key IS NOT NULL AND state IN ('running', 'committing', 'committed') AND NOT key_expired";
 
 /// Which jobs somebody may see, whose [`Sight`] stands in the parameters of these numbers.
 fn in_sight(principal: usize, tables: usize) -> String {
@@ -102,6 +102,11 @@ impl Store {
     /// The engine that it stands on.
     pub(super) fn oltp(&self) -> &Oltp {
         &self.oltp
+    }
+
+    /// The id of the target database.
+    pub(super) fn target(&self) -> Uuid {
+        self.target
     }
 
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
@@ -212,7 +217,7 @@ impl Store {
             Some(_) => "id = $1",
             None => {
                 "$1::uuid IS NULL AND (state IN ('running', 'committing') OR finished_at >= \
-                    coalesce(to_timestamp($2::bigint / 1000000.0), clock_timestamp()) - make_interval(secs => $5))"
+                    coalesce(to_timestamp($2::bigint / 1000000.0), now()) - make_interval(secs => $5))"
             }
         };
         let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE {which} AND {} ORDER BY id", in_sight(3, 4));

@@ -29,7 +29,7 @@ impl Jobs {
 
 impl Collector for Jobs {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Statistics { loads, replayed, bulk, oltp } = self.conductor.statistics();
+        let Statistics { loads, replayed, deleted, bulk, oltp } = self.conductor.statistics();
         let mut page = Page(encoder);
         page.loads(&loads)?;
         page.counters(
@@ -38,6 +38,7 @@ impl Collector for Jobs {
             "Requests answered with the stored result of an earlier load",
             [(vec![], replayed)],
         )?;
+        page.counters("jobs_deleted", None, "Jobs that were deleted because they were old", [(vec![], deleted)])?;
         page.work(&loads)?;
         page.bulk(bulk)?;
         page.oltp(&oltp)

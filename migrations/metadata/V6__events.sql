@@ -11,4 +11,4 @@ CREATE TRIGGER tell_of_jobs AFTER INSERT OR UPDATE ON pgsluice.jobs
     FOR EACH STATEMENT EXECUTE FUNCTION pgsluice.tell_of_jobs();
 
 -- Those that have ended lately.
-CREATE INDEX jobs_finished ON pgsluice.jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_ended ON pgsluice.jobs (finished_at) WHERE finished_at IS NOT NULL;

@@ -160,7 +160,7 @@ impl Bulk {
     }
 
     /// The most connections that may be open at once beside those of the slots: each load's second one, a question about a table,
-    /// one whether the database answers, and recovery's.
+    /// one whether the database answers, and one for recovery and old jobs, which take turns.
     pub fn connections_beside(slots: usize) -> usize {
         slots + 3
     }

@@ -68,10 +68,31 @@ impl Parts {
         assert_eq!(self.world.db.count("pgsluice.ledger").await, 0);
     }
 
-    async fn set_batch_size(&self, rows: u32) {
+    /// Sets an option of all foreign servers.
+    async fn set(&self, option: &str) {
         for number in 0..SERVERS {
-            self.world.db.sql(&format!("ALTER SERVER part{number} OPTIONS (SET batch_size '{rows}')")).await;
+            self.world.db.sql(&format!("ALTER SERVER part{number} OPTIONS ({option})")).await;
         }
+    }
+
+    /// Of each server in turn the link is cut when it is told to commit: how many of them keep rows, in ascending order.
+    async fn kept_by_how_many(&self) -> Vec<usize> {
+        let mut kept = Vec::new();
+        for proxy in &self.proxies {
+            proxy.set_when_sent("COMMIT TRANSACTION", Link::Cut);
+            let answer = self.world.load_csv("lineitem", csv()).await;
+            proxy.forget();
+            // Not even where nothing was kept: PostgreSQL does not tell.
+            let problem = answer.problem(500, "partial-commit");
+            assert_eq!((problem["sqlstate"].as_str(), answer.headers.get("retry-after")), (Some("08006"), None));
+            let job = self.world.job(problem["job_id"].as_str().unwrap()).await;
+            assert_eq!((job["state"].as_str(), job["reason"].as_str()), (Some("failed"), Some("partial-commit")));
+            assert_eq!(self.world.db.count("pgsluice.ledger").await, 0);
+            kept.push(self.counts().await.into_iter().filter(|count| *count > 0).count());
+            self.everywhere("TRUNCATE part").await;
+        }
+        kept.sort_unstable();
+        kept
     }
 
     /// Runs this on each of the servers that have a part.
@@ -221,10 +242,10 @@ async fn a_row_that_another_server_refuses_is_named() {
     // A batch has no line. Before PostgreSQL 16 there are none for COPY.
     let batches = world.db.texts("SELECT (current_setting('server_version_num')::int >= 160000)::text").await[0] == Some("true".to_owned());
     assert_eq!(refused().await, (!batches).then_some(rows + 2));
-    parts.set_batch_size(1).await;
+    parts.set("SET batch_size '1'").await;
     assert_eq!(refused().await, Some(rows + 2));
 
-    parts.set_batch_size(1000).await;
+    parts.set("SET batch_size '1000'").await;
     // Savepoints are set on all the servers, too.
     let job = world.load_csv("lineitem?on_error=skip", body).await.committed(rows).clone();
     assert_eq!(job["rows_rejected"], 1);
@@ -242,23 +263,16 @@ async fn a_row_that_another_server_refuses_is_named() {
 #[tokio::test]
 async fn a_server_that_fails_at_its_commit_is_not_undone_on_those_before_it() {
     let parts = Parts::new().await;
-    let mut kept = Vec::new();
-    for proxy in &parts.proxies {
-        proxy.set_when_sent("COMMIT TRANSACTION", Link::Cut);
-        let answer = parts.world.load_csv("lineitem", csv()).await;
-        proxy.forget();
-        // Not even where nothing was kept: PostgreSQL does not tell.
-        let problem = answer.problem(500, "partial-commit");
-        assert_eq!((problem["sqlstate"].as_str(), answer.headers.get("retry-after")), (Some("08006"), None));
-        let job = parts.world.job(problem["job_id"].as_str().unwrap()).await;
-        assert_eq!((job["state"].as_str(), job["reason"].as_str()), (Some("failed"), Some("partial-commit")));
-        assert_eq!(parts.world.db.count("pgsluice.ledger").await, 0);
-        kept.push(parts.counts().await.into_iter().filter(|count| *count > 0).count());
-        parts.everywhere("TRUNCATE part").await;
-    }
     // Whichever is first.
-    kept.sort_unstable();
-    assert_eq!(kept, [0, 1, 2]);
+    assert_eq!(parts.kept_by_how_many().await, [0, 1, 2]);
+}
+
+/// With `parallel_commit` all have been told by then: the window is short, and what falls into it is all but one.
+#[tokio::test]
+async fn servers_that_commit_at_the_same_time_all_keep_their_rows_when_one_fails() {
+    let parts = Parts::new().await;
+    parts.set("ADD parallel_commit 'true'").await;
+    assert_eq!(parts.kept_by_how_many().await, [2, 2, 2]);
 }
 
 /// Nor is what is put off until COMMIT there.

@@ -69,6 +69,8 @@ async fn old_jobs_go_and_no_others() {
         age(&world.db, &id(answer), "2 hours").await;
     }
     age(&world.db, &id(&key_over), "2 days").await;
+    // However long this takes, it has just ended.
+    age(&world.db, &id(&young), "-1 hour").await;
     // A report that is deleted in more than one go.
     let more = format!(
         "INSERT INTO pgsluice.rejects (job_id, number, sqlstate, reason, record) \

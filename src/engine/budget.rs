@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{connection_config, in_time};
+use super::hosts::Hosts;
+use super::in_time;
 use crate::error::DatabaseError;
 
 /// The part of `max_connections` that pools may take; the rest is for people, monitoring and backups.
@@ -68,12 +69,8 @@ const ROOM: &str = "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_ti
 
 /// Which server it is, told by the moment of its start, and what it has room for.
 async fn ask(url: &str, connect_timeout: Duration) -> Result<(i64, Room), DatabaseError> {
-    let (config, tls) = connection_config(url, "pgsluice start", connect_timeout)?;
-    let asking = async {
-        let (client, connection) = config.connect(tls).await?;
-        tokio::spawn(connection);
-        Ok(client.query_typed_one(ROOM, &[]).await?)
-    };
+    let hosts = Hosts::to_write(url, "pgsluice start", connect_timeout)?;
+    let asking = async { Ok(hosts.connect().await?.client.query_typed_one(ROOM, &[]).await?) };
     let row = in_time(connect_timeout, asking).await?;
     let number = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
     let room = Room {

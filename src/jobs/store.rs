@@ -103,8 +103,16 @@ impl Store {
         &self.oltp
     }
 
+    /// The metadata could be written.
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
-        self.run("SELECT 1", &[]).await
+        let rows = self.oltp.query("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
+        match rows.first().map(|row| row.try_get(0)).transpose()? {
+            Some(false) => Ok(()),
+            _ => Err(DatabaseError {
+                message: "the server is a standby in recovery".to_owned(),
+                ..DatabaseError::default()
+            }),
+        }
     }
 
     /// Puts a job on record; `None` when another load holds its idempotency key.

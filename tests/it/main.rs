@@ -42,6 +42,7 @@ mod parquet;
 mod parquet_hostile;
 mod pgbouncer;
 mod pool;
+mod promotion;
 mod rejects;
 mod rejects_hostile;
 mod slow;

@@ -71,6 +71,24 @@ impl Hosts {
     /// # Errors
     /// The URL is not one, without repeating it (it may hold a password), or a file that it names cannot be used.
     pub(super) fn to_write(url: &str, application_name: &str, connect_timeout: Duration) -> Result<Hosts, DatabaseError> {
+        Hosts::new(url, to_write, application_name, connect_timeout)
+    }
+
+    /// The same for sessions that only read, on any server if the URL does not say otherwise.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(super) fn to_read(url: &str, application_name: &str, connect_timeout: Duration) -> Result<Hosts, DatabaseError> {
+        let any = |given: Option<SessionAttrs>, _| Ok(given.unwrap_or(SessionAttrs::Any));
+        Hosts::new(url, any, application_name, connect_timeout)
+    }
+
+    fn new(
+        url: &str,
+        choose: impl FnOnce(Option<SessionAttrs>, usize) -> Result<SessionAttrs, String>,
+        application_name: &str,
+        connect_timeout: Duration,
+    ) -> Result<Hosts, DatabaseError> {
         if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
             return Err(unreachable("the database URL must begin with postgresql://"));
         }
@@ -84,7 +102,7 @@ impl Hosts {
         config.connect_timeout(connect_timeout);
         let named = each_host(&config).map_err(unreadable)?;
         Ok(Hosts {
-            wanted: to_write(wanted, named.len()).map_err(unreadable)?,
+            wanted: choose(wanted, named.len()).map_err(unreadable)?,
             named,
             tls,
             balanced: config.get_load_balance_hosts() == LoadBalanceHosts::Random,
@@ -313,6 +331,16 @@ mod tests {
             ("postgresql://a/d?target_session_attrs=primary", SessionAttrs::Primary),
         ] {
             assert_eq!(hosts(url).unwrap().wanted, wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn sessions_that_only_read_may_be_on_any_server() {
+        for (url, wanted) in [
+            ("postgresql://a,b/d", SessionAttrs::Any),
+            ("postgresql://a,b/d?target_session_attrs=prefer-standby", SessionAttrs::PreferStandby),
+        ] {
+            assert_eq!(Hosts::to_read(url, "test", Duration::from_secs(1)).unwrap().wanted, wanted, "{url}");
         }
     }
 

@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::accept::Accepted;
 use super::instance::Identity;
 use super::progress::Registry;
+use super::replica::Replica;
 use super::request::{Describe, Failure};
 use super::store::{Filter, Store};
 use super::tally::Outcome;
 use super::witness::JobRow;
 use super::{Job, Rejected, State, audit};
 use crate::access::{Caller, Sight};
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::engine::bulk::Bulk;
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, Stop};
@@ -45,12 +46,17 @@ impl Conductor {
     /// A conductor on these engines, under a new identity.
     ///
     /// # Errors
-    /// The target database cannot be asked which one it is.
-    pub async fn new(bulk: Bulk, oltp: Oltp, limits: Limits) -> Result<Conductor, DatabaseError> {
+    /// The target database cannot be asked which one it is, or the replica's URL cannot be read. A replica that is not there is no error.
+    pub async fn new(bulk: Bulk, oltp: Oltp, replica: Option<config::Replica>, limits: Limits) -> Result<Conductor, DatabaseError> {
         let target = target_id(&bulk).await?;
+        let me = Identity::new();
+        let replica = match replica {
+            Some(config::Replica { oltp, lag_max }) => Some(Replica::new(Oltp::new(oltp)?, lag_max, me.id)),
+            None => None,
+        };
         Ok(Conductor {
-            me: Arc::new(Identity::new()),
-            store: Store::new(oltp, target),
+            me: Arc::new(me),
+            store: Store::new(oltp, replica, target),
             bulk,
             running: Registry::new(),
             replayed: Arc::default(),
@@ -142,6 +148,10 @@ impl Conductor {
     /// # Errors
     /// The metadata cannot be read.
     pub async fn job(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        // Of one that runs here nobody else knows more.
+        if self.running.get(id).is_none() {
+            return self.store.find(id, sight).await;
+        }
         let mut job = self.store.get(id, sight).await?;
         if let Some(job) = &mut job {
             self.running.overlay(job);

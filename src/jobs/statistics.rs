@@ -1,6 +1,7 @@
 //! What `/metrics` shows of loads and engines.
 
 use super::Conductor;
+use super::replica::{Replica, ReplicaStats};
 use super::tally::Tally;
 use crate::engine::{admission, oltp};
 use crate::telemetry::Latency;
@@ -16,6 +17,8 @@ pub struct Statistics {
     pub bulk: admission::Occupancy,
     /// the OLTP engine's pool
     pub oltp: oltp::Stats,
+    /// the metadata's read replica, if there is one
+    pub replica: ReplicaStats,
 }
 
 impl Conductor {
@@ -26,6 +29,7 @@ impl Conductor {
             replayed: self.replayed.get(),
             bulk: self.bulk.occupancy(),
             oltp: self.store.oltp().stats(),
+            replica: self.store.replica().map(Replica::stats).unwrap_or_default(),
         }
     }
 

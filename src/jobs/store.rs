@@ -1,6 +1,6 @@
 //! The jobs' metadata in SQL, over the OLTP engine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio_postgres::Row;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::instance::Identity;
 use super::keys::{Claim, Holder, TableName};
+use super::replica::{Replica, Wanted};
 use super::report::{self, Rejected};
 use super::{Job, State, Timings};
 use crate::access::Sight;
@@ -84,13 +85,23 @@ pub(super) struct Counts {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     oltp: Oltp,
+    replica: Option<Replica>,
     target: Uuid,
 }
 
 impl Store {
     /// For loads into the target database of that id.
-    pub(super) fn new(oltp: Oltp, target: Uuid) -> Store {
-        Store { oltp, target }
+    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid) -> Store {
+        Store { oltp, replica, target }
+    }
+
+    /// One statement that changes a job, or would have. Whatever it says, a replica that does not know of it yet has to be asked no more.
+    async fn change(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
+        let changed = self.oltp.query(sql, params).await;
+        if let Some(replica) = &self.replica {
+            replica.changed();
+        }
+        changed
     }
 
     /// One statement of which only the success counts.
@@ -101,6 +112,11 @@ impl Store {
     /// The engine that it stands on.
     pub(super) fn oltp(&self) -> &Oltp {
         &self.oltp
+    }
+
+    /// Where questions about jobs may go.
+    pub(super) fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
     }
 
     /// The metadata could be written.
@@ -139,7 +155,7 @@ impl Store {
             (&claim.and_then(|claim| claim.digest.as_ref()), Type::JSONB),
             (&new.principal, Type::TEXT),
         ];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.change(&sql, &params).await?)
     }
 
     /// The load that holds a key on a table, and whether it was committed longer ago than keys are kept.
@@ -184,10 +200,24 @@ impl Store {
         .await
     }
 
+    /// A job as the primary has it.
     pub(super) async fn get(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3));
         let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.oltp.query(&one_job(), &params).await?)
+    }
+
+    /// A job for whoever asks. What the replica says of one that is at its end stays true; of any other, and of one that it does not know,
+    /// the primary knows more.
+    pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        if let Some(replica) = &self.replica {
+            let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+            let rows = replica.query((&one_job(), &params), Wanted::Recent).await;
+            let job = rows.map(|rows| one(&rows)).transpose()?.flatten();
+            if let Some(job) = job.filter(|job| job.state.is_final()) {
+                return Ok(Some(job));
+            }
+        }
+        self.get(id, sight).await
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Job>, DatabaseError> {
@@ -208,7 +238,14 @@ impl Store {
             (&filter.sight.principal, Type::TEXT),
             (&filter.sight.tables, Type::TEXT_ARRAY),
         ];
-        let rows = self.oltp.query(&sql, &params).await?;
+        let from_replica = match &self.replica {
+            Some(replica) => replica.query((&sql, &params), Wanted::OwnChanges).await,
+            None => None,
+        };
+        let rows = match from_replica {
+            Some(rows) => rows,
+            None => self.oltp.query(&sql, &params).await?,
+        };
         rows.iter().map(|row| Ok(job(row)?)).collect()
     }
 
@@ -216,8 +253,7 @@ impl Store {
     /// was lost, it says the same.
     pub(super) async fn committing(&self, id: Uuid, xid: &str) -> Result<bool, DatabaseError> {
         let rows = self
-            .oltp
-            .query(
+            .change(
                 "UPDATE pgsluice.jobs SET state = 'committing', xid = $2 \
                  WHERE id = $1 AND (state = 'running' AND NOT cancel_requested OR state = 'committing' AND xid = $2) RETURNING id",
                 &[(&id, Type::UUID), (&xid, Type::TEXT)],
@@ -279,7 +315,7 @@ impl Store {
             (&timings_json(counts.timings), Type::JSONB),
             (&(counts.rows_rejected as i64), Type::INT8),
         ];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.change(&sql, &params).await?)
     }
 
     /// Writes down how far a running load is, for whoever asks another instance.
@@ -322,7 +358,7 @@ impl Store {
             in_sight(2, 3)
         );
         let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-        Ok(!self.oltp.query(&sql, &params).await?.is_empty())
+        Ok(!self.change(&sql, &params).await?.is_empty())
     }
 
     /// Jobs of this instance that somebody wants stopped.
@@ -340,12 +376,15 @@ impl Store {
     /// Says that this instance lives.
     pub(super) async fn heartbeat(&self, me: &Identity) -> Result<(), DatabaseError> {
         let params: [Param<'_>; 4] = [(&me.id, Type::UUID), (&me.host, Type::TEXT), (&me.pid, Type::INT4), (&me.process_start, Type::INT8)];
-        self.run(
-            "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
-            &params,
-        )
-        .await
+        let began = Instant::now();
+        let sql = "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp() \
+                   RETURNING (extract(epoch FROM heartbeat_at) * 1000000)::bigint";
+        let rows = self.oltp.query(sql, &params).await?;
+        if let (Some(replica), Some(row)) = (&self.replica, rows.first()) {
+            replica.written(row.try_get(0)?, began);
+        }
+        Ok(())
     }
 
     /// Every other instance, and whether it has been silent for longer than its lease; and those that are on no list and still have open
@@ -398,6 +437,10 @@ impl Store {
             })
             .collect()
     }
+}
+
+fn one_job() -> String {
+    format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3))
 }
 
 fn vanished(id: Uuid) -> DatabaseError {

@@ -25,7 +25,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",
-        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs", "access/keys.rs"],
+        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs", "jobs/replica.rs", "access/keys.rs"],
     ),
     (
         "tokio",

@@ -45,6 +45,7 @@ mod pool;
 mod promotion;
 mod rejects;
 mod rejects_hostile;
+mod replica;
 mod slow;
 mod support;
 mod tables;

@@ -54,8 +54,9 @@ pub(super) struct Lease {
 impl Pool {
     pub(super) fn new(settings: config::Oltp) -> Result<Pool, DatabaseError> {
         let name = format!("{} oltp", settings.application_name);
+        let hosts = if settings.reads_only { Hosts::to_read } else { Hosts::to_write };
         Ok(Pool(Arc::new(Inner {
-            hosts: Hosts::to_write(&settings.url, &name, settings.pool_timeout)?,
+            hosts: hosts(&settings.url, &name, settings.pool_timeout)?,
             permits: Arc::new(Semaphore::new(settings.pool_size + settings.max_overflow)),
             settings,
             idle: Mutex::default(),

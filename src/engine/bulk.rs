@@ -339,6 +339,11 @@ impl Connection {
         self.transaction.expect("a transaction that has begun").backend
     }
 
+    /// Its server has not been left behind by a failover, as far as anybody in this process has seen.
+    pub fn is_current(&self) -> bool {
+        self.session.as_ref().is_none_or(Link::is_current)
+    }
+
     /// Tells admission what the load's table is called: see [`Place::settle`].
     pub fn settle(&mut self, table: &str) -> bool {
         match &mut self.purpose {

@@ -1,6 +1,6 @@
 //! The hosts that a database URL names, and how to come to the one that is wanted: libpq's `target_session_attrs`.
 //!
-//! One host after the other is tried, each for its part of the time that there is. The one that served last comes first: after a failover
+//! One host after the other is tried, each for a moment and then for its part of the time that there is. The one that served last comes first: after a failover
 //! nobody waits for the dead primary again, and one that comes back does not take anything over because it stands first in the URL.
 
 use std::str::FromStr;
@@ -20,6 +20,11 @@ use crate::error::DatabaseError;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
+
+/// What a host that says nothing gets at first, if there are others.
+const MOMENT: Duration = Duration::from_secs(1);
+/// As finely as timers are told apart.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How a session stands: on a server in recovery or not, and whether it may write.
 const STANDING: &str = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'";
@@ -122,24 +127,47 @@ impl Hosts {
     pub(super) async fn connect(&self) -> Result<Link, DatabaseError> {
         let until = Instant::now() + self.connect_timeout;
         let order = self.order()?;
-        let rounds = self.wanted.rounds();
-        let mut left = order.len() * rounds.len();
         let mut failures = Vec::new();
-        for wanted in rounds {
-            for index in &order {
-                let within = until.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-                left -= 1;
+        let mut rounds = self.wanted.rounds();
+        while let [wanted, later @ ..] = rounds {
+            let within = time_left(until, rounds.len());
+            if let Some(link) = self.round(*wanted, order.clone(), within, &mut failures).await {
+                return Ok(link);
+            }
+            rounds = later;
+        }
+        Err(self.summed_up(failures))
+    }
+
+    /// Tries the hosts in this order. Of several, those that say nothing get a moment first and their whole part of the time only when all
+    /// others have had theirs: a host that is silent is most likely dead, and whoever waits for it waits for nothing.
+    async fn round(
+        &self,
+        wanted: SessionAttrs,
+        mut candidates: Vec<usize>,
+        within: Duration,
+        failures: &mut Vec<(usize, DatabaseError)>,
+    ) -> Option<Link> {
+        let until = Instant::now() + within;
+        let mut at_most = if candidates.len() > 1 { MOMENT } else { within };
+        while !candidates.is_empty() {
+            let mut silent = Vec::new();
+            for (tried, index) in candidates.iter().enumerate() {
+                let part = time_left(until, candidates.len() - tried);
+                let began = Instant::now();
                 // Boxed: the driver's way to a connection is long, and whoever finds an idle one need not carry it around.
-                match Box::pin(self.open(&self.named[*index], *wanted, within)).await {
+                match Box::pin(self.open(&self.named[*index], wanted, part.min(at_most))).await {
                     Ok(link) => {
                         self.last.store(*index, Relaxed);
-                        return Ok(link);
+                        return Some(link);
                     }
+                    Err(_) if at_most < part && began.elapsed() + TICK >= at_most => silent.push(*index),
                     Err(error) => failures.push((*index, error)),
                 }
             }
+            (candidates, at_most) = (silent, within);
         }
-        Err(self.summed_up(failures))
+        None
     }
 
     /// In which order the hosts are tried: as a ring that begins at one of them.
@@ -158,10 +186,10 @@ impl Hosts {
     async fn open(&self, named: &Named, wanted: SessionAttrs, within: Duration) -> Result<Link, DatabaseError> {
         let until = Instant::now() + within;
         let ways = in_time(within, named.ways()).await?;
-        let mut left = u32::try_from(ways.len()).unwrap_or(u32::MAX);
+        let mut left = ways.len();
         let mut failure = unreachable(format!("there is no address of {}", named.name()));
         for way in ways {
-            let within = until.saturating_duration_since(Instant::now()) / left;
+            let within = time_left(until, left);
             left -= 1;
             match in_time(within, self.open_one(&way, wanted)).await {
                 Ok(link) => return Ok(link),
@@ -219,6 +247,11 @@ impl Named {
         let found = found.map_err(|error| unreachable(format!("error connecting to server: {error}")))?;
         Ok(found.map(|address| self.config.clone().hostaddr(address.ip()).clone()).collect())
     }
+}
+
+/// What there is left of a time for each of so many.
+fn time_left(until: Instant, parts: usize) -> Duration {
+    until.saturating_duration_since(Instant::now()) / u32::try_from(parts).unwrap_or(u32::MAX)
 }
 
 /// A configuration for each host, which is otherwise the URL's.

@@ -28,6 +28,9 @@ use crate::ingest::{self, Frames};
 /// How long a cancellation waits for the job's end before it answers.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// Whoever asks whether the metadata answer does not wait for as long as a query may take: the next one may find a connection that does.
+const PING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs loads and answers questions about jobs.
 #[derive(Debug, Clone)]
 pub struct Conductor {
@@ -76,7 +79,13 @@ impl Conductor {
     /// # Errors
     /// It does not.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
-        self.store.ping().await
+        let answer = tokio::time::timeout(PING_PATIENCE, self.store.ping()).await;
+        answer.unwrap_or_else(|_| {
+            Err(DatabaseError {
+                message: format!("no answer within {} s", PING_PATIENCE.as_secs()),
+                ..DatabaseError::default()
+            })
+        })
     }
 
     /// The target database answers.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pgsluice::config;
 use pgsluice::engine::oltp::Oltp;
 
-use crate::support::{Answer, Database, Server, Service, Standby, World};
+use crate::support::{Answer, Database, Link, Proxy, Server, Service, Standby, Trickle, World};
 
 /// Rows of each load.
 const ROWS: usize = 2_000;
@@ -207,6 +207,39 @@ async fn an_old_primary_that_comes_back_is_not_gone_back_to() {
     ready_again(&world).await;
     world.load_csv("t", "load,row\nfifth,1\n").await.committed(1);
     assert_eq!((standby.database().await.count("t").await, old.count("t").await), (4, 1));
+}
+
+/// As when its power fails: no connection is refused and none is closed. Its watchdogs would take minutes.
+#[tokio::test]
+async fn a_primary_that_falls_silent_holds_up_no_load_after_the_failover() {
+    let server = Server::start().await;
+    let db = server.database().await;
+    db.sql("CREATE TABLE t (load text, row int)").await;
+    let standby = Standby::of(&server).await;
+    let proxy = Proxy::before(server.url()).await.unwrap();
+    let url = both(&proxy.url(server.url()), &standby.url());
+    let world = World::of(db, Service::start(&url, &["--allow-oversubscription", "--bulk-slots", "1"]).await);
+    world.load_csv("t", "load,row\nfirst,1\n").await.committed(1);
+    standby.database().await.wait_until("SELECT count(*) = 1 FROM t").await;
+    let caught = Trickle::begin(&world, "t");
+    caught.send("load,row\nsecond,1\n");
+    world.wait_for_job(|job| job["state"] == "running").await;
+    proxy.set(Link::Silent);
+    standby.promote().await;
+    eprintln!("ready {:?} after the promotion", ready_again(&world).await);
+    let answer = tokio::time::timeout(Duration::from_secs(30), caught.finish()).await.expect("an answer within 30 s");
+    assert!(answer.problem(503, "database-unavailable")["detail"].as_str().unwrap().contains("taken over"));
+    // The one slot is free again, though the old primary has not said a word.
+    for _ in 0..200 {
+        let answer = world.load_csv("t", "load,row\nthird,1\n").await;
+        if answer.status != 503 {
+            answer.committed(1);
+            assert_eq!(standby.database().await.texts("SELECT load FROM t ORDER BY load").await.len(), 2);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no load was taken within 20 s");
 }
 
 #[tokio::test]

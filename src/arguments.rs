@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsluice::access::{Patterns, Role, keys, limits};
 use pgsluice::{config, telemetry};
 
+/// How long the read replica may take for a connection, and for an answer, before the primary is asked.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Streams CSV, NDJSON, Arrow and Parquet bodies over HTTP into PostgreSQL's binary COPY.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -59,6 +62,13 @@ impl Databases {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) databases: Databases,
+    /// postgresql:// URL of a read replica of the metadata database, which answers questions about jobs
+    #[arg(long, env = "PGSLUICE_READ_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    read_database_url: Option<String>,
+    /// How far the read replica may be behind before the primary is asked instead, in seconds
+    #[arg(long, env = "PGSLUICE_READ_LAG_MAX", default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    read_lag_max: u64,
     /// Address to listen on
     #[arg(long, env = "PGSLUICE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
@@ -395,6 +405,7 @@ impl Serve {
         let default = if behind_pooler { 0 } else { config::Oltp::default().statement_cache_size };
         config::Oltp {
             url,
+            reads_only: false,
             pool_size: self.pool_size as usize,
             max_overflow: self.max_overflow as usize,
             pool_timeout: Duration::from_secs(self.pool_timeout),
@@ -405,6 +416,18 @@ impl Serve {
             application_name: self.application_name.clone(),
             behind_pooler,
         }
+    }
+
+    /// A replica that is slow is worse than none, and whether a pooler is in front of it need not be known.
+    pub(crate) fn replica(&self) -> Option<config::Replica> {
+        let url = self.read_database_url.clone()?;
+        let oltp = config::Oltp {
+            reads_only: true,
+            pool_timeout: REPLICA_PATIENCE,
+            command_timeout: REPLICA_PATIENCE,
+            ..self.oltp(url, true)
+        };
+        Some(config::Replica { oltp, lag_max: Duration::from_secs(self.read_lag_max) })
     }
 
     pub(crate) fn limits(&self) -> config::Limits {

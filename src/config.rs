@@ -112,6 +112,8 @@ pub struct Bulk {
 pub struct Oltp {
     /// `postgresql://…` of the metadata database
     pub url: String,
+    /// nothing is written, so a standby will do
+    pub reads_only: bool,
     /// connections kept
     pub pool_size: usize,
     /// connections opened beyond them when all are in use, and closed when they come back
@@ -136,6 +138,7 @@ impl Default for Oltp {
     fn default() -> Oltp {
         Oltp {
             url: String::new(),
+            reads_only: false,
             pool_size: 8,
             max_overflow: 10,
             pool_timeout: Duration::from_secs(5),
@@ -147,6 +150,15 @@ impl Default for Oltp {
             behind_pooler: false,
         }
     }
+}
+
+/// The read replica of the metadata.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// its pool
+    pub oltp: Oltp,
+    /// how far it may be behind the primary
+    pub lag_max: Duration,
 }
 
 /// What one load may ask for.

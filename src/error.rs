@@ -219,11 +219,12 @@ impl DatabaseError {
         self.sqlstate.as_deref() == Some("53300")
     }
 
-    /// The server could not be reached, or is starting or going down, or is full: it may answer the same question soon.
+    /// The server could not be reached, or is starting or going down, or is full, or has become a standby: it, or the one in its place, may
+    /// answer the same question soon.
     pub fn is_passing(&self) -> bool {
         self.sqlstate
             .as_deref()
-            .is_none_or(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300")
+            .is_none_or(|code| code.starts_with("08") || code.starts_with("57P") || matches!(code, "53300" | "25006"))
     }
 }
 

@@ -140,10 +140,11 @@ async fn start(serve: &Serve, cluster: Option<&Cluster>) -> Result<Started, Fail
     migrate_both(&metadata, &target).await?;
     let pooled = Pooled::find_out(serve, &metadata, &target).await?;
     let (bulk, oltp) = (serve.bulk(target, pooled.target), serve.oltp(metadata, pooled.metadata));
-    check_budget(serve, &bulk, &oltp).await?;
+    let replica = serve.replica();
+    check_budget(serve, &bulk, &oltp, replica.as_ref()).await?;
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
     let gate = serve.requires_keys().then(|| Gate::new(Keys::new(oltp.clone())));
-    let conductor = Conductor::new(bulk, oltp, serve.limits()).await?;
+    let conductor = Conductor::new(bulk, oltp, replica, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), serve.instance(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.
     housekeeper.begin().await;
@@ -174,13 +175,22 @@ impl Pooled {
 }
 
 /// What a pooler is asked for is limited by the pooler, so only what goes to PostgreSQL itself is counted.
-async fn check_budget(serve: &Serve, bulk: &config::Bulk, oltp: &config::Oltp) -> Result<(), Failure> {
-    let oltp_parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow"), (1, "to listen")];
-    let beside = Bulk::connections_beside(bulk.slots);
-    let bulk_parts = vec![(bulk.slots as u64, "--bulk-slots"), (beside as u64, "beside them")];
-    let demands = [(oltp.behind_pooler, &oltp.url, oltp_parts), (bulk.behind_pooler, &bulk.url, bulk_parts)];
-    let demands = demands.into_iter().filter(|(pooled, ..)| !pooled);
-    let demands = demands.map(|(_, url, parts)| Demand { url: url.clone(), parts }).collect();
+async fn check_budget(serve: &Serve, bulk: &config::Bulk, oltp: &config::Oltp, replica: Option<&config::Replica>) -> Result<(), Failure> {
+    let demand = |url: &str, parts, dispensable| Demand { url: url.to_owned(), parts, dispensable };
+    let mut demands = Vec::new();
+    if !oltp.behind_pooler {
+        let parts = vec![(oltp.pool_size as u64, "--pool-size"), (oltp.max_overflow as u64, "--max-overflow"), (1, "to listen")];
+        demands.push(demand(&oltp.url, parts, false));
+    }
+    if !bulk.behind_pooler {
+        let beside = Bulk::connections_beside(bulk.slots);
+        let parts = vec![(bulk.slots as u64, "--bulk-slots"), (beside as u64, "beside them")];
+        demands.push(demand(&bulk.url, parts, false));
+    }
+    if let Some(config::Replica { oltp, .. }) = replica.filter(|_| !serve.pgbouncer) {
+        let connections = oltp.pool_size + oltp.max_overflow;
+        demands.push(demand(&oltp.url, vec![(connections as u64, "the read replica's pool")], true));
+    }
     match budget::check(demands, serve.instances.into(), serve.connect_timeout()).await {
         Err(BudgetError::Over(arithmetic)) if serve.allow_oversubscription => {
             tracing::warn!("{arithmetic}");

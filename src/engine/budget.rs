@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{connection_config, in_time};
+use super::hosts::Hosts;
+use super::in_time;
 use crate::error::DatabaseError;
 
 /// The part of `max_connections` that pools may take; the rest is for people, monitoring and backups.
@@ -19,6 +20,8 @@ pub struct Demand {
     pub url: String,
     /// by what may open them
     pub parts: Vec<Part>,
+    /// the service can do without it: if it is not there, nothing is held against it
+    pub dispensable: bool,
 }
 
 /// Why the pools do not fit.
@@ -47,8 +50,15 @@ struct Room {
 /// [`BudgetError::Over`] with the arithmetic, for the first server on which they do not.
 pub async fn check(demands: Vec<Demand>, instances: u64, connect_timeout: Duration) -> Result<(), BudgetError> {
     let mut servers: Vec<(i64, Room, Vec<Part>)> = Vec::new();
-    for Demand { url, parts } in demands {
-        let (server, room) = ask(&url, connect_timeout).await?;
+    for Demand { url, parts, dispensable } in demands {
+        let hosts = if dispensable { Hosts::to_read } else { Hosts::to_write };
+        let (server, room) = match ask(hosts(&url, "pgsluice start", connect_timeout)?, connect_timeout).await {
+            Err(error) if dispensable => {
+                tracing::warn!(%error, "the read replica does not answer: its connections are not in the budget");
+                continue;
+            }
+            asked => asked?,
+        };
         // Two databases of one server share its connections.
         match servers.iter_mut().find(|(known, ..)| *known == server) {
             Some((.., all)) => all.extend(parts),
@@ -67,13 +77,8 @@ const ROOM: &str = "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_ti
                 coalesce(pg_catalog.current_setting('reserved_connections', true)::int8, 0)";
 
 /// Which server it is, told by the moment of its start, and what it has room for.
-async fn ask(url: &str, connect_timeout: Duration) -> Result<(i64, Room), DatabaseError> {
-    let (config, tls) = connection_config(url, "pgsluice start", connect_timeout)?;
-    let asking = async {
-        let (client, connection) = config.connect(tls).await?;
-        tokio::spawn(connection);
-        Ok(client.query_typed_one(ROOM, &[]).await?)
-    };
+async fn ask(hosts: Hosts, connect_timeout: Duration) -> Result<(i64, Room), DatabaseError> {
+    let asking = async { Ok(hosts.connect().await?.client.query_typed_one(ROOM, &[]).await?) };
     let row = in_time(connect_timeout, asking).await?;
     let number = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
     let room = Room {

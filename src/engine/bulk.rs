@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures::try_join;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config};
 
 use super::admission::{Admission, Capacity, Occupancy, Place};
-use super::{Tls, connection_config, in_time, quote_identifier};
+use super::hosts::{Hosts, Link};
+use super::timeline::Position;
+use super::{in_time, quote_identifier, unreachable};
 use crate::config;
 use crate::error::{DatabaseError, Shortage, SlotError};
 
@@ -28,11 +29,10 @@ pub struct Bulk(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    config: Config,
-    tls: Tls,
+    hosts: Hosts,
     settings: config::Bulk,
     door: Admission,
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Vec<Link>>,
     /// for questions about tables, one at a time, so that they cost no more than one connection
     asking: Arc<Semaphore>,
     /// for whoever wants to know whether the database answers, likewise
@@ -64,13 +64,6 @@ pub enum Sight {
 struct Transaction {
     backend: Backend,
     start_micros: Option<i64>,
-}
-
-/// A driver's client with the task that moves its bytes.
-#[derive(Debug)]
-struct Session {
-    client: Client,
-    io: JoinHandle<()>,
 }
 
 /// Settings that a load asks for because they change what its text means; the session's own otherwise.
@@ -127,7 +120,7 @@ enum Purpose {
 /// An exclusive connection; given back by [`release`](Self::release), thrown away when dropped.
 #[derive(Debug)]
 pub struct Connection {
-    session: Option<Session>,
+    session: Option<Link>,
     purpose: Purpose,
     engine: Bulk,
     /// the one that has begun last
@@ -141,10 +134,8 @@ impl Bulk {
     /// The URL cannot be read.
     pub fn new(settings: config::Bulk) -> Result<Bulk, DatabaseError> {
         let name = format!("{} bulk", settings.application_name);
-        let (config, tls) = connection_config(&settings.url, &name, settings.connect_timeout)?;
         Ok(Bulk(Arc::new(Inner {
-            config,
-            tls,
+            hosts: Hosts::to_write(&settings.url, &name, settings.connect_timeout)?,
             door: Admission::new(Capacity {
                 slots: settings.slots,
                 table_slots: settings.table_slots,
@@ -205,11 +196,11 @@ impl Bulk {
         let Ok(Ok(permit)) = permit else {
             return Err(Shortage::Questions.into());
         };
-        let session = self.open().await.map_err(SlotError::Database)?;
+        let session = self.0.hosts.connect().await.map_err(SlotError::Database)?;
         Ok(self.connection(session, Purpose::Question { _one_at_a_time: permit }))
     }
 
-    /// The target database answers.
+    /// The target database answers, and could take a load.
     ///
     /// # Errors
     /// [`SlotError::Saturated`] when others ask the same for long, or it does not answer.
@@ -218,12 +209,9 @@ impl Bulk {
         let Ok(Ok(_one_at_a_time)) = permit else {
             return Err(Shortage::Questions.into());
         };
-        let connection = self.connect_aside().await.map_err(SlotError::Database)?;
-        // A pooler takes connections even if it has none itself.
-        let answer = async { Ok(connection.client().batch_execute("SELECT 1").await?) };
-        self.in_time(answer).await.map_err(SlotError::Database)?;
-        connection.release();
-        Ok(())
+        // A pooler takes connections even if it has none itself, and a standby takes no loads: so something is asked.
+        let answer = self.find_out(async |_| Ok(()));
+        self.in_time(answer).await.map_err(SlotError::Database)
     }
 
     /// Opens a connection for a load that has been let in, or takes one that an earlier load left behind in good order.
@@ -235,7 +223,7 @@ impl Bulk {
         while let Some(session) = self.take_idle() {
             // The server may have restarted since: ask before the load relies on it.
             let ping = tokio::time::timeout(PING_TIMEOUT, session.client.batch_execute(""));
-            if !session.client.is_closed() && matches!(ping.await, Ok(Ok(()))) {
+            if !session.client.is_closed() && session.is_current() && matches!(ping.await, Ok(Ok(()))) {
                 return Ok(self.connection(session, purpose));
             }
             // What has ended this one has most likely ended the others; and whoever owes an answer would stay for as long.
@@ -244,33 +232,58 @@ impl Bulk {
                 other.io.abort();
             }
         }
-        let session = self.open().await?;
+        let session = self.0.hosts.connect().await?;
         Ok(self.connection(session, purpose))
     }
 
-    /// A connection beside the slots, for short questions about outcomes.
+    /// A connection beside the slots, for short questions.
     ///
     /// # Errors
     /// The database cannot be reached.
     pub async fn connect_aside(&self) -> Result<Connection, DatabaseError> {
-        let session = self.open().await?;
+        let session = self.0.hosts.connect().await?;
         Ok(self.connection(session, Purpose::Aside))
     }
 
-    fn connection(&self, session: Session, purpose: Purpose) -> Connection {
+    /// Asks a question about outcomes, on a connection of its own and in one transaction, so that behind a pooler too one server answers it.
+    /// It must be one that can know: a standby in recovery may not have heard yet of a COMMIT that was answered, and an old primary
+    /// will never hear of one on the new.
+    ///
+    /// # Errors
+    /// The database cannot be asked, or the server that answers is none that can know.
+    pub async fn find_out<T>(&self, question: impl AsyncFnOnce(&Connection) -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+        let connection = self.connect_aside().await?;
+        let client = connection.client();
+        let begin = async {
+            connection.begin_to_ask().await?;
+            // What is asked next sees all that was replayed before the recovery ended.
+            Ok::<bool, DatabaseError>(client.query_typed_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?.try_get(0)?)
+        };
+        let (position, in_recovery) = tokio::join!(Position::of(client), begin);
+        if in_recovery? {
+            return Err(unreachable("the server is a standby in recovery, and cannot know what was committed"));
+        }
+        position.map(Position::admitted).transpose()?;
+        let answer = question(&connection).await?;
+        client.batch_execute("ROLLBACK").await?;
+        connection.release();
+        Ok(answer)
+    }
+
+    fn connection(&self, session: Link, purpose: Purpose) -> Connection {
         Connection { session: Some(session), purpose, engine: self.clone(), transaction: None }
     }
 
-    fn take_idle(&self) -> Option<Session> {
+    fn take_idle(&self) -> Option<Link> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
     }
 
     /// Tells the server to stop working for a session. Behind a pooler that is a question to the server, of just that transaction, once the
     /// session is closed: PgBouncer crashes by cancel requests whose client does not wait (1.18 to 1.20; its issues 801, 822, 904).
-    async fn stop(&self, session: &Session, transaction: Option<Transaction>) -> Result<(), DatabaseError> {
+    async fn stop(&self, session: &Link, transaction: Option<Transaction>) -> Result<(), DatabaseError> {
         if !self.0.settings.behind_pooler {
-            return Ok(session.client.cancel_token().cancel_query(self.0.tls.clone()).await?);
+            return Ok(session.client.cancel_token().cancel_query(self.0.hosts.tls()).await?);
         }
         session.io.abort();
         let Some(Transaction { backend, start_micros: Some(start_micros) }) = transaction else {
@@ -282,20 +295,6 @@ impl Bulk {
         aside.client().query_typed(sql, &[(&backend.pid, Type::INT4), (&start_micros, Type::INT8)]).await?;
         aside.release();
         Ok(())
-    }
-
-    async fn open(&self) -> Result<Session, DatabaseError> {
-        in_time(self.0.settings.connect_timeout, Box::pin(self.open_unbounded())).await
-    }
-
-    async fn open_unbounded(&self) -> Result<Session, DatabaseError> {
-        let (client, connection) = self.0.config.connect(self.0.tls.clone()).await?;
-        let io = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "bulk connection ended");
-            }
-        });
-        Ok(Session { client, io })
     }
 }
 
@@ -310,6 +309,14 @@ async fn which_transaction(client: &Client) -> Result<Transaction, DatabaseError
     let backend = Backend { pid: row.try_get(0)?, start_micros: row.try_get(1)? };
     // Not known where `track_activities` is off.
     Ok(Transaction { backend, start_micros: row.try_get(2)? })
+}
+
+/// A standby refuses what a load begins with as something that it does not know.
+fn demoted(error: DatabaseError) -> DatabaseError {
+    match error.sqlstate.as_deref() {
+        Some("0A000") => DatabaseError { sqlstate: Some("25006".to_owned()), ..error },
+        _ => error,
+    }
 }
 
 async fn set_local(client: &Client, name: &str, value: Option<&String>) -> Result<(), DatabaseError> {
@@ -330,6 +337,11 @@ impl Connection {
     /// The server process that has the load's transaction.
     pub fn backend(&self) -> Backend {
         self.transaction.expect("a transaction that has begun").backend
+    }
+
+    /// Its server has not been left behind by a failover, as far as anybody in this process has seen.
+    pub fn is_current(&self) -> bool {
+        self.session.as_ref().is_none_or(Link::is_current)
     }
 
     /// Tells admission what the load's table is called: see [`Place::settle`].
@@ -365,7 +377,7 @@ impl Connection {
         let client = self.client();
         // All of it in one flight.
         let ((), transaction, (), ()) = try_join!(
-            async { Ok(client.batch_execute(&begin).await?) },
+            async { client.batch_execute(&begin).await.map_err(|error| demoted(error.into())) },
             which_transaction(client),
             set_local(client, "TimeZone", reading.time_zone.as_ref()),
             set_local(client, "DateStyle", reading.date_style.as_ref()),

@@ -8,7 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::{connection_config, in_time, unreachable};
+use super::hosts::Hosts;
+use super::unreachable;
 use crate::error::DatabaseError;
 
 /// "sluice" in ASCII: the key of the advisory lock that keeps two instances from migrating at once.
@@ -46,13 +47,11 @@ pub const TARGET: Steps = Steps {
 /// # Errors
 /// The database cannot be reached, or a step fails; a failure leaves nothing behind.
 pub async fn migrate(url: &str, steps: Steps) -> Result<(), DatabaseError> {
-    let (config, tls) = connection_config(url, "pgsluice migrate", CONNECT_TIMEOUT)?;
-    let (client, connection) = in_time(CONNECT_TIMEOUT, async { Ok(config.connect(tls).await?) }).await?;
-    let io = tokio::spawn(connection);
-    let result = migrate_locked(&client, steps).await;
-    drop(client);
+    let link = Hosts::to_write(url, "pgsluice migrate", CONNECT_TIMEOUT)?.connect().await?;
+    let result = migrate_locked(&link.client, steps).await;
+    drop(link.client);
     // What is not committed is gone when the connection is closed.
-    let _ = io.await;
+    let _ = link.io.await;
     result
 }
 

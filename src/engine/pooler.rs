@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config};
-
-use super::{Tls, connection_config, in_time};
+use super::hosts::{Hosts, Link};
+use super::in_time;
 use crate::error::DatabaseError;
 
 /// How often two sessions are asked for their server process. A pooler gives out the connection that came back last, so the first time
@@ -19,35 +17,21 @@ const ROUNDS: usize = 4;
 /// # Errors
 /// The database cannot be reached.
 pub async fn shares_connections(url: &str, application_name: &str, connect_timeout: Duration) -> Result<bool, DatabaseError> {
-    let (config, tls) = connection_config(url, application_name, connect_timeout)?;
+    let hosts = Hosts::to_write(url, application_name, connect_timeout)?;
     // A pooler that has no connection left lets everybody wait.
-    in_time(connect_timeout, compare(&config, &tls)).await
+    in_time(connect_timeout, compare(&hosts)).await
 }
 
-async fn compare(config: &Config, tls: &Tls) -> Result<bool, DatabaseError> {
-    let one = Session::open(config, tls).await?;
-    let other = Session::open(config, tls).await?;
+async fn compare(hosts: &Hosts) -> Result<bool, DatabaseError> {
+    let (one, other) = (hosts.connect().await?, hosts.connect().await?);
     let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        of_one.push(one.pid().await?);
-        of_other.push(other.pid().await?);
+        of_one.push(pid(&one).await?);
+        of_other.push(pid(&other).await?);
     }
     Ok(of_one.iter().any(|pid| of_other.contains(pid)))
 }
 
-/// Closed when dropped.
-struct Session {
-    client: Client,
-    _io: JoinHandle<Result<(), tokio_postgres::Error>>,
-}
-
-impl Session {
-    async fn open(config: &Config, tls: &Tls) -> Result<Session, DatabaseError> {
-        let (client, connection) = config.connect(tls.clone()).await?;
-        Ok(Session { client, _io: tokio::spawn(connection) })
-    }
-
-    async fn pid(&self) -> Result<i32, DatabaseError> {
-        Ok(self.client.query_typed_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.try_get(0)?)
-    }
+async fn pid(link: &Link) -> Result<i32, DatabaseError> {
+    Ok(link.client.query_typed_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.try_get(0)?)
 }

@@ -23,7 +23,7 @@ const PROTOCOL: &[u8] = b"postgresql";
 /// Why there is no TLS to be had. It names files and never what is in them.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}")]
-pub struct TlsError {
+pub(super) struct TlsError {
     what: String,
     why: String,
 }
@@ -38,7 +38,7 @@ impl TlsError {
 ///
 /// The files are read for each connection, so that a certificate which is replaced is in use from the next connection on.
 #[derive(Debug, Clone)]
-pub struct Tls(Arc<Parameters>);
+pub(super) struct Tls(Arc<Parameters>);
 
 impl Tls {
     /// Sets the driver's part, and holds that the files can be read and used.

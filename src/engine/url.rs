@@ -1,4 +1,5 @@
-//! The parameters of a database URL that the driver does not read, by libpq's names: `sslmode`, `sslrootcert`, `sslcert`, `sslkey`.
+//! The parameters of a database URL that the driver does not read, or not all values of, by libpq's names: `sslmode`, `sslrootcert`,
+//! `sslcert`, `sslkey`, `target_session_attrs`.
 //!
 //! They are taken out before the driver sees the URL. All others are the driver's, and those that it does not know stay errors.
 
@@ -45,6 +46,67 @@ pub(super) struct Parameters {
     pub(super) identity: Option<Identity>,
 }
 
+/// Which server a session may be on. Section "Parameter Key Words" of libpq's manual, `target_session_attrs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionAttrs {
+    /// on any
+    Any,
+    /// on one on which it can write
+    ReadWrite,
+    /// on one on which it cannot
+    ReadOnly,
+    /// on one that is not in recovery
+    Primary,
+    /// on one that is
+    Standby,
+    /// on a standby, or on any if there is none
+    PreferStandby,
+}
+
+impl SessionAttrs {
+    const ALL: [(&str, SessionAttrs); 6] = [
+        ("any", SessionAttrs::Any),
+        ("read-write", SessionAttrs::ReadWrite),
+        ("read-only", SessionAttrs::ReadOnly),
+        ("primary", SessionAttrs::Primary),
+        ("standby", SessionAttrs::Standby),
+        ("prefer-standby", SessionAttrs::PreferStandby),
+    ];
+
+    fn from_name(name: &str) -> Result<SessionAttrs, String> {
+        let found = SessionAttrs::ALL.iter().find(|(known, _)| *known == name);
+        found
+            .map(|(_, attrs)| *attrs)
+            .ok_or_else(|| "target_session_attrs is one of any, read-write, read-only, primary, standby and prefer-standby".to_owned())
+    }
+
+    /// What all hosts are asked for, and then again.
+    pub(super) fn rounds(self) -> &'static [SessionAttrs] {
+        match self {
+            SessionAttrs::Any => &[SessionAttrs::Any],
+            SessionAttrs::ReadWrite => &[SessionAttrs::ReadWrite],
+            SessionAttrs::ReadOnly => &[SessionAttrs::ReadOnly],
+            SessionAttrs::Primary => &[SessionAttrs::Primary],
+            SessionAttrs::Standby => &[SessionAttrs::Standby],
+            SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
+        }
+    }
+
+    /// A session is what is wanted; if not, what it is.
+    pub(super) fn holds(self, in_recovery: bool, read_only: bool) -> Result<(), String> {
+        let read_only = read_only || in_recovery;
+        let why = match self {
+            SessionAttrs::ReadWrite if in_recovery => "the server is a standby in recovery",
+            SessionAttrs::ReadWrite if read_only => "the session is read-only",
+            SessionAttrs::ReadOnly if !read_only => "the session is not read-only",
+            SessionAttrs::Primary if in_recovery => "the server is a standby in recovery",
+            SessionAttrs::Standby if !in_recovery => "the server is not a standby",
+            _ => return Ok(()),
+        };
+        Err(why.to_owned())
+    }
+}
+
 impl Parameters {
     pub(super) const NONE: Parameters = Parameters { mode: Mode::Disable, roots: None, identity: None };
 }
@@ -55,12 +117,13 @@ struct Given {
     roots: Option<String>,
     certificate: Option<String>,
     key: Option<String>,
+    session_attrs: Option<String>,
 }
 
 /// Splits a URL into what the driver reads and what it does not. Nothing of the URL but parameters of these names is ever in an error.
-pub(super) fn split(url: &str) -> Result<(String, Parameters), String> {
+pub(super) fn split(url: &str) -> Result<(String, Parameters, Option<SessionAttrs>), String> {
     let Some((before, query)) = find_query(url) else {
-        return Ok((url.to_owned(), Given::default().parse()?));
+        return Ok((url.to_owned(), Given::default().parse()?, None));
     };
     let mut given = Given::default();
     let mut rest = Vec::new();
@@ -71,6 +134,7 @@ pub(super) fn split(url: &str) -> Result<(String, Parameters), String> {
             "sslrootcert" => &mut given.roots,
             "sslcert" => &mut given.certificate,
             "sslkey" => &mut given.key,
+            "target_session_attrs" => &mut given.session_attrs,
             _ => {
                 rest.push(pair);
                 continue;
@@ -83,7 +147,8 @@ pub(super) fn split(url: &str) -> Result<(String, Parameters), String> {
         }
     }
     let rest = if rest.is_empty() { before.to_owned() } else { format!("{before}?{}", rest.join("&")) };
-    Ok((rest, given.parse()?))
+    let session_attrs = given.session_attrs.take().map(|name| SessionAttrs::from_name(&name)).transpose()?;
+    Ok((rest, given.parse()?, session_attrs))
 }
 
 /// A password may hold a question mark: the driver takes everything before the first `@` for credentials.
@@ -168,6 +233,27 @@ mod tests {
         assert_eq!(parameters("sslmode=&sslrootcert=").roots, None);
         assert_eq!(parameters("sslrootcert=system").mode, Mode::VerifyFull);
         assert_eq!(parameters("sslmode=require&sslrootcert=r.pem").mode, Mode::Require);
+    }
+
+    #[test]
+    fn a_server_is_what_is_wanted_or_is_not() {
+        use SessionAttrs::{Any, PreferStandby, Primary, ReadOnly, ReadWrite, Standby};
+        // A primary, one whose sessions are read-only by default, and a standby.
+        for (attrs, takes) in [
+            (Any, [true, true, true]),
+            (ReadWrite, [true, false, false]),
+            (ReadOnly, [false, true, true]),
+            (Primary, [true, true, false]),
+            (Standby, [false, false, true]),
+        ] {
+            let taken = [(false, false), (false, true), (true, true)].map(|(recovers, reads)| attrs.holds(recovers, reads).is_ok());
+            assert_eq!((taken, attrs.rounds()), (takes, &[attrs][..]), "{attrs:?}");
+        }
+        assert_eq!(PreferStandby.rounds(), [Standby, Any]);
+        let attrs = |query: &str| split(&format!("postgresql://a,b/d?{query}")).map(|(.., attrs)| attrs);
+        assert_eq!(attrs("target_session_attrs=prefer-standby"), Ok(Some(PreferStandby)));
+        assert_eq!(attrs("target_session_attrs=&a=b"), Ok(None));
+        assert!(attrs("target_session_attrs=master").is_err());
     }
 
     #[test]

@@ -147,11 +147,9 @@ async fn watch(bulk: &Bulk, job: Uuid, backend: Backend) -> Commit {
 }
 
 async fn look(bulk: &Bulk, job: Uuid, backend: Backend) -> Result<(Outcome, Sight), DatabaseError> {
-    let connection = bulk.connect_aside().await?;
     // In this order: whoever has ended between the two questions is seen in the ledger at the next look.
-    let seen = (read_ledger(&connection, job).await?, connection.sight(backend).await?);
-    connection.release();
-    Ok(seen)
+    bulk.find_out(async |connection| Ok((read_ledger(connection, job).await?, connection.sight(backend).await?)))
+        .await
 }
 
 fn lost_connection() -> DatabaseError {
@@ -186,20 +184,17 @@ async fn find_out(bulk: &Bulk, job: Uuid, backend: Backend) -> Option<Outcome> {
 /// # Errors
 /// The target database cannot be asked, or does not answer in time.
 pub async fn resolve(bulk: &Bulk, job: Uuid, backend: Backend) -> Result<Option<Outcome>, DatabaseError> {
-    let asking = async {
-        let connection = bulk.connect_aside().await?;
-        let mut outcome = read_ledger(&connection, job).await?;
+    let asking = bulk.find_out(async |connection| {
+        let outcome = read_ledger(connection, job).await?;
         // A load that is in the ledger may have given its server process on to another.
-        if outcome == Outcome::NotCommitted {
-            if !connection.terminate(backend).await? {
-                connection.release();
-                return Ok(None);
-            }
-            outcome = read_ledger(&connection, job).await?;
+        if outcome != Outcome::NotCommitted {
+            return Ok(Some(outcome));
         }
-        connection.release();
-        Ok(Some(outcome))
-    };
+        if !connection.terminate(backend).await? {
+            return Ok(None);
+        }
+        Ok(Some(read_ledger(connection, job).await?))
+    });
     bulk.in_time(asking).await
 }
 

@@ -187,7 +187,7 @@ pub async fn run(
         load.meter.commit.add_since(committing_since);
         Ok::<u64, LoadError>(rows)
     };
-    let dead_link = watch::dead_link(bulk, connection.backend(), &load.meter.waits, limits.database_stall);
+    let dead_link = watch::dead_link(bulk, &connection, &load.meter.waits, limits.database_stall);
     // Up to here a load can be stopped; dropping `connection` on the way out rolls it back.
     let rows = tokio::select! {
         biased;

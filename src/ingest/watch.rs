@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::meter::Waits;
-use crate::engine::bulk::{Backend, Bulk, Sight};
+use crate::engine::bulk::{Backend, Bulk, Connection, Sight};
 use crate::error::DatabaseError;
 
 /// Between two looks: the first may have come just between two statements.
@@ -20,7 +20,24 @@ const IDLE_LOOKS: u32 = 2;
 const BLIND_LOOKS: u32 = 3;
 
 /// Watches over a load that has not sent COMMIT yet; returns, with the reason, when there is nothing to be hoped for any more.
-pub(super) async fn dead_link(bulk: &Bulk, backend: Backend, waits: &Waits, stall: Duration) -> DatabaseError {
+pub(super) async fn dead_link(bulk: &Bulk, connection: &Connection, waits: &Waits, stall: Duration) -> DatabaseError {
+    tokio::select! {
+        () = left_behind(connection) => DatabaseError {
+            message: "another server has taken over from the one that this load was on".to_owned(),
+            ..DatabaseError::default()
+        },
+        error = silent(bulk, connection.backend(), waits, stall) => error,
+    }
+}
+
+/// Returns after a failover: what the old primary would say, if it says anything, does not count any more.
+async fn left_behind(connection: &Connection) {
+    while connection.is_current() {
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+async fn silent(bulk: &Bulk, backend: Backend, waits: &Waits, stall: Duration) -> DatabaseError {
     loop {
         let wait = longer_than(stall, waits).await;
         let verdict = judge(bulk, backend, waits, wait).await;

@@ -10,13 +10,14 @@ use super::accept::Accepted;
 use super::events::Bell;
 use super::instance::Identity;
 use super::progress::Registry;
+use super::replica::Replica;
 use super::request::{Describe, Failure};
 use super::store::{Filter, Store};
 use super::tally::Outcome;
 use super::witness::JobRow;
 use super::{Job, Rejected, State, audit};
 use crate::access::{Caller, Sight};
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::engine::bulk::Bulk;
 use crate::engine::oltp::Oltp;
 use crate::error::{DatabaseError, LoadError, Stop};
@@ -28,6 +29,9 @@ use crate::ingest::{self, Frames};
 /// How long a cancellation waits for the job's end before it answers.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// Whoever asks whether the metadata answer does not wait for as long as a query may take: the next one may find a connection that does.
+const PING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs loads and answers questions about jobs.
 #[derive(Debug, Clone)]
 pub struct Conductor {
@@ -49,12 +53,17 @@ impl Conductor {
     /// A conductor on these engines, under a new identity.
     ///
     /// # Errors
-    /// The target database cannot be asked which one it is.
-    pub async fn new(bulk: Bulk, oltp: Oltp, limits: Limits) -> Result<Conductor, DatabaseError> {
+    /// The target database cannot be asked which one it is, or the replica's URL cannot be read. A replica that is not there is no error.
+    pub async fn new(bulk: Bulk, oltp: Oltp, replica: Option<config::Replica>, limits: Limits) -> Result<Conductor, DatabaseError> {
         let target = target_id(&bulk).await?;
+        let me = Identity::new();
+        let replica = match replica {
+            Some(config::Replica { oltp, lag_max }) => Some(Replica::new(Oltp::new(oltp)?, lag_max, me.id)),
+            None => None,
+        };
         Ok(Conductor {
-            me: Arc::new(Identity::new()),
-            store: Store::new(oltp, target),
+            me: Arc::new(me),
+            store: Store::new(oltp, replica, target),
             bulk,
             running: Registry::new(),
             bell: Bell::new(),
@@ -76,7 +85,13 @@ impl Conductor {
     /// # Errors
     /// It does not.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
-        self.store.ping().await
+        let answer = tokio::time::timeout(PING_PATIENCE, self.store.ping()).await;
+        answer.unwrap_or_else(|_| {
+            Err(DatabaseError {
+                message: format!("no answer within {} s", PING_PATIENCE.as_secs()),
+                ..DatabaseError::default()
+            })
+        })
     }
 
     /// The target database answers.
@@ -153,6 +168,10 @@ impl Conductor {
     /// # Errors
     /// The metadata cannot be read.
     pub async fn job(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        // Of one that runs here nobody else knows more.
+        if self.running.get(id).is_none() {
+            return self.store.find(id, sight).await;
+        }
         let mut job = self.store.get(id, sight).await?;
         if let Some(job) = &mut job {
             self.running.overlay(job);

@@ -45,9 +45,19 @@ impl Housekeeper {
     /// taken for dead meanwhile, and its loads must hear of cancellations.
     pub async fn run(self, stop: CancellationToken) {
         let heartbeats = async {
-            let mut ticks = Ticks::new(self.settings.heartbeat, &stop);
+            let mut ticks = Ticks::new(self.beat(), &stop);
             while ticks.next().await {
                 self.heartbeat().await;
+            }
+        };
+        // On its own, because a replica that does not answer must not hold up the heartbeat.
+        let replica = async {
+            let Some(replica) = self.conductor.store.replica() else {
+                return;
+            };
+            let mut ticks = Ticks::new(self.beat(), &stop);
+            while ticks.next().await {
+                replica.probe().await;
             }
         };
         let loads = async {
@@ -78,11 +88,17 @@ impl Housekeeper {
             }
         };
         let changes = self.conductor.bell.ring(self.conductor.store.oltp(), &stop);
-        tokio::join!(heartbeats, loads, orphans, cancellations, changes);
+        tokio::join!(heartbeats, replica, loads, orphans, cancellations, changes);
         let me = self.conductor.me.id;
         if let Err(error) = self.conductor.store.forget(me).await {
             tracing::warn!(%error, "this instance could not sign off");
         }
+    }
+
+    /// How often the heartbeat is written: what measures the replica's lag has to be finer than what is allowed.
+    fn beat(&self) -> Duration {
+        let heartbeat = self.settings.heartbeat;
+        self.conductor.store.replica().map_or(heartbeat, |replica| heartbeat.min(replica.beat()))
     }
 
     async fn heartbeat(&self) {

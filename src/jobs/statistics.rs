@@ -1,6 +1,7 @@
 //! What `/metrics` shows of loads and engines.
 
 use super::Conductor;
+use super::replica::{Replica, ReplicaStats};
 use super::tally::Tally;
 use crate::engine::{admission, oltp};
 use crate::telemetry::Latency;
@@ -18,6 +19,8 @@ pub struct Statistics {
     pub bulk: admission::Occupancy,
     /// the OLTP engine's pool
     pub oltp: oltp::Stats,
+    /// the metadata's read replica, if there is one
+    pub replica: ReplicaStats,
 }
 
 impl Conductor {
@@ -29,6 +32,7 @@ impl Conductor {
             deleted: self.deleted.get(),
             bulk: self.bulk.occupancy(),
             oltp: self.store.oltp().stats(),
+            replica: self.store.replica().map(Replica::stats).unwrap_or_default(),
         }
     }
 

@@ -73,6 +73,14 @@ async fn each_mode_verifies_what_it_says() {
         setting.as_app("127.0.0.1", &format!("sslmode=verify-full&sslrootcert={root}")).await,
         "subjectAltName",
     );
+    // Each of several hosts by its own name, so that the one is found which has it, and no other's name counts for it.
+    let port = setting.server.port();
+    let verified = format!("sslmode=verify-full&sslrootcert={root}");
+    setting.as_app(&format!("127.0.0.1:{port},localhost"), &verified).await.unwrap();
+    refused(
+        setting.as_app(&format!("localhost:1,127.0.0.1:{port},127.0.0.1"), &verified).await,
+        "subjectAltName",
+    );
     for mode in ["verify-ca", "verify-full"] {
         refused(
             setting.as_app("localhost", &format!("sslmode={mode}&sslrootcert={other}")).await,

@@ -25,7 +25,16 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",
-        &["engine/", "ingest/copy/", "ingest/commit.rs", "jobs/store.rs", "jobs/report.rs", "jobs/retention.rs", "access/keys.rs"],
+        &[
+            "engine/",
+            "ingest/copy/",
+            "ingest/commit.rs",
+            "jobs/store/",
+            "jobs/report.rs",
+            "jobs/replica.rs",
+            "jobs/retention.rs",
+            "access/keys.rs",
+        ],
     ),
     (
         "tokio",

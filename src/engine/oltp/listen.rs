@@ -1,20 +1,21 @@
 //! LISTEN, on a connection of its own: one of the pool is somebody else's with every query.
 
-use futures::{StreamExt, stream};
+use std::time::Duration;
+
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Oltp;
-use crate::engine::{connection_config, in_time};
+use crate::engine::hosts::{Hosts, Link};
+use crate::engine::in_time;
 use crate::error::DatabaseError;
+
+/// How often a connection on which nothing is told is looked at.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// A connection that hears what is told on one channel.
 #[derive(Debug)]
 pub struct Listener {
-    /// as long as it is there, the connection is open
-    _client: Client,
-    _io: AbortOnDropHandle<()>,
+    link: Link,
     told: mpsc::Receiver<()>,
 }
 
@@ -35,26 +36,25 @@ impl Oltp {
     async fn listen_unbounded(&self, channel: &str) -> Result<Listener, DatabaseError> {
         let settings = self.pool.settings();
         let name = format!("{} events", settings.application_name);
-        let (config, tls) = connection_config(&settings.url, &name, settings.pool_timeout)?;
-        let (client, mut connection) = config.connect(tls).await?;
         // Room for one: that something was told is all there is to know, however often it was.
         let (tell, told) = mpsc::channel(1);
-        let io = tokio::spawn(async move {
-            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
-            while let Some(Ok(message)) = messages.next().await {
-                if matches!(message, AsyncMessage::Notification(_)) {
-                    let _ = tell.try_send(());
-                }
-            }
-        });
-        client.batch_execute(&format!("LISTEN {channel}")).await?;
-        Ok(Listener { _client: client, _io: AbortOnDropHandle::new(io), told })
+        let hosts = Hosts::to_write(&settings.url, &name, settings.pool_timeout)?.telling(tell);
+        let link = hosts.connect().await?;
+        link.client.batch_execute(&format!("LISTEN {channel}")).await?;
+        Ok(Listener { link, told })
     }
 }
 
 impl Listener {
-    /// Waits until something is told; `None` when the connection has ended.
+    /// Waits until something is told; `None` when nothing will be any more.
     pub async fn told(&mut self) -> Option<()> {
-        self.told.recv().await
+        loop {
+            match tokio::time::timeout(LOOK_AROUND, self.told.recv()).await {
+                Ok(told) => return told,
+                // A primary that a failover has left behind tells nothing, and may keep its connections all the same.
+                Err(_) if !self.link.is_current() => return None,
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ mod stats;
 
 use std::time::Instant;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
@@ -98,8 +99,10 @@ impl Oltp {
     fn settle<T>(&self, lease: Lease, answer: Option<Result<T, Error>>) -> Result<T, DatabaseError> {
         match answer {
             Some(answer) => {
-                if answer.as_ref().is_err_and(is_fatal) {
-                    lease.discard();
+                match &answer {
+                    Err(error) if is_demoted(error) => lease.discard_all(),
+                    Err(error) if is_fatal(error) => lease.discard(),
+                    _ => {}
                 }
                 Ok(answer?)
             }
@@ -118,4 +121,9 @@ impl Oltp {
 fn is_fatal(error: &Error) -> bool {
     use tokio_postgres::error::Severity;
     error.as_db_error().and_then(|server| server.parsed_severity()) != Some(Severity::Error)
+}
+
+/// The server takes no writes: it has become a standby, and behind a name or a pooler the sessions may well have outlived that.
+fn is_demoted(error: &Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }

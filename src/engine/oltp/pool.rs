@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{Config, Error};
+use tokio_postgres::Error;
 
 use super::session::Session;
 use super::stats::{Counters, Stats};
 use crate::config;
-use crate::engine::{Tls, connection_config, unreachable};
+use crate::engine::hosts::Hosts;
+use crate::engine::unreachable;
 use crate::error::DatabaseError;
 
 /// A connection that was in use so recently is not asked whether it lives: a closed one is known to be closed, and the question would
@@ -32,8 +33,7 @@ pub(super) struct Pool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    config: Config,
-    tls: Tls,
+    hosts: Hosts,
     settings: config::Oltp,
     /// one for each connection that may be open
     permits: Arc<Semaphore>,
@@ -54,10 +54,9 @@ pub(super) struct Lease {
 impl Pool {
     pub(super) fn new(settings: config::Oltp) -> Result<Pool, DatabaseError> {
         let name = format!("{} oltp", settings.application_name);
-        let (config, tls) = connection_config(&settings.url, &name, settings.pool_timeout)?;
+        let hosts = if settings.reads_only { Hosts::to_read } else { Hosts::to_write };
         Ok(Pool(Arc::new(Inner {
-            config,
-            tls,
+            hosts: hosts(&settings.url, &name, settings.pool_timeout)?,
             permits: Arc::new(Semaphore::new(settings.pool_size + settings.max_overflow)),
             settings,
             idle: Mutex::default(),
@@ -100,9 +99,7 @@ impl Pool {
                 return Ok(self.leased(session, permit));
             }
         }
-        let (way, cache_size) = ((&self.0.config, &self.0.tls), self.settings().statement_cache_size);
-        // Boxed: a query that finds an idle connection need not carry the way to a new one around.
-        let session = Box::pin(Session::open(way, cache_size, Arc::clone(&self.0.counters))).await?;
+        let session = Session::open(&self.0.hosts, self.settings().statement_cache_size, Arc::clone(&self.0.counters)).await?;
         self.0.counters.opened();
         Ok(self.leased(session, permit))
     }
@@ -131,7 +128,7 @@ impl Pool {
     /// The connection lives, and is not too old.
     async fn is_fit(&self, session: &Session) -> bool {
         let settings = self.settings();
-        if session.client.is_closed() {
+        if session.link.client.is_closed() || !session.link.is_current() {
             return false;
         }
         if session.opened.elapsed() > settings.pool_recycle {
@@ -145,27 +142,31 @@ impl Pool {
             return true;
         }
         self.0.counters.ping_failed();
-        session.io.abort();
-        // What has ended this one has most likely ended the others: nobody should find that out one by one.
-        for other in std::mem::take(&mut *self.idle()) {
-            other.io.abort();
-        }
+        session.link.io.abort();
+        self.close_idle();
         false
+    }
+
+    /// What has ended one connection has most likely ended the others: nobody should find that out one by one.
+    fn close_idle(&self) {
+        for other in std::mem::take(&mut *self.idle()) {
+            other.link.io.abort();
+        }
     }
 
     /// Tells the server to stop, and closes the connection. A pooler is only told the latter: PgBouncer crashes by cancel requests whose
     /// client does not wait (1.18 to 1.20; its issues 801, 822, 904).
     async fn cancel(&self, session: &Session) {
         if !self.settings().behind_pooler {
-            let cancel = session.client.cancel_token();
-            let _ = tokio::time::timeout(self.settings().command_timeout, cancel.cancel_query(self.0.tls.clone())).await;
+            let cancel = session.link.client.cancel_token();
+            let _ = tokio::time::timeout(self.settings().command_timeout, cancel.cancel_query(self.0.hosts.tls())).await;
         }
-        session.io.abort();
+        session.link.io.abort();
     }
 
     fn put_back(&self, mut session: Session, permit: OwnedSemaphorePermit) {
         session.idle_since = Instant::now();
-        if !session.client.is_closed() {
+        if !session.link.client.is_closed() {
             let mut idle = self.idle();
             // Whoever waits would only open another.
             let wanted = self.settings().pool_size.max(self.0.counters.waiting_now());
@@ -194,9 +195,15 @@ impl Lease {
     /// Closes the connection: nobody knows what state it is in.
     pub(super) fn discard(mut self) {
         if let Some((session, permit)) = self.held.take() {
-            session.io.abort();
+            session.link.io.abort();
             drop(permit);
         }
+    }
+
+    /// Closes it and the idle ones: the server is not what it was when they were made.
+    pub(super) fn discard_all(self) {
+        self.pool.close_idle();
+        self.discard();
     }
 
     /// Tells the server to stop working on what was asked, and closes the connection. Its place is free when that is done.

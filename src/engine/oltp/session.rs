@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::try_join;
-use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::Query;
 use super::statements::Statements;
 use super::stats::Counters;
-use crate::engine::Tls;
+use crate::engine::hosts::{Hosts, Link};
+use crate::error::DatabaseError;
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) client: Client,
-    pub(super) io: JoinHandle<()>,
+    pub(super) link: Link,
     pub(super) opened: Instant,
     /// when it was last given back
     pub(super) idle_since: Instant,
@@ -27,21 +26,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn open(
-        (config, tls): (&Config, &Tls),
-        statement_cache_size: usize,
-        counters: Arc<Counters>,
-    ) -> Result<Session, Error> {
-        let (client, connection) = config.connect(tls.clone()).await?;
-        let io = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection of the metadata pool ended");
-            }
-        });
+    pub(super) async fn open(hosts: &Hosts, statement_cache_size: usize, counters: Arc<Counters>) -> Result<Session, DatabaseError> {
+        let link = hosts.connect().await?;
         let now = Instant::now();
         Ok(Session {
-            client,
-            io,
+            link,
             opened: now,
             idle_since: now,
             statements: Statements::new(statement_cache_size),
@@ -51,16 +40,16 @@ impl Session {
 
     /// The server answers: with an empty query, which PostgreSQL and every pooler know.
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        self.client.batch_execute("").await
+        self.link.client.batch_execute("").await
     }
 
     pub(super) async fn query(&mut self, query: Query<'_>) -> Result<Vec<Row>, Error> {
         let statement = self.statement(query).await?;
-        match run(&self.client, query, statement.as_ref()).await {
+        match run(&self.link.client, query, statement.as_ref()).await {
             Err(error) if is_stale(&error) => {
                 // Found out before it ran, so it has not run. The next use prepares it again.
                 self.statements.forget(query.0);
-                run(&self.client, query, None).await
+                run(&self.link.client, query, None).await
             }
             answer => answer,
         }
@@ -69,7 +58,7 @@ impl Session {
     pub(super) async fn query_both(&mut self, first: Query<'_>, second: Query<'_>) -> Result<(Vec<Row>, Vec<Row>), Error> {
         let (one, other) = (self.statement(first).await?, self.statement(second).await?);
         // The driver sends what it is given at once, and keeps the answers in order.
-        let answers = try_join!(run(&self.client, first, one.as_ref()), run(&self.client, second, other.as_ref()));
+        let answers = try_join!(run(&self.link.client, first, one.as_ref()), run(&self.link.client, second, other.as_ref()));
         if answers.as_ref().is_err_and(is_stale) {
             self.statements.forget(first.0);
             self.statements.forget(second.0);
@@ -89,7 +78,7 @@ impl Session {
         }
         self.counters.statement_missed();
         let types: Vec<Type> = types().collect();
-        let statement = self.client.prepare_typed(sql, &types).await?;
+        let statement = self.link.client.prepare_typed(sql, &types).await?;
         self.statements.put(sql, statement.clone());
         Ok(Some(statement))
     }

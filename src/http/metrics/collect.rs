@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::engine::{admission, oltp};
-use crate::jobs::{Conductor, Loads, STAGES, Statistics, Sums, Tally};
+use crate::jobs::{Conductor, Loads, ReplicaStats, STAGES, Statistics, Sums, Tally};
 
 /// What the conductor knows.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Jobs {
 
 impl Collector for Jobs {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Statistics { loads, replayed, deleted, bulk, oltp } = self.conductor.statistics();
+        let Statistics { loads, replayed, deleted, bulk, oltp, replica } = self.conductor.statistics();
         let mut page = Page(encoder);
         page.loads(&loads)?;
         page.counters(
@@ -41,7 +41,8 @@ impl Collector for Jobs {
         page.counters("jobs_deleted", None, "Jobs that were deleted because they were old", [(vec![], deleted)])?;
         page.work(&loads)?;
         page.bulk(bulk)?;
-        page.oltp(&oltp)
+        page.oltp(&oltp)?;
+        page.replica(&replica)
     }
 }
 
@@ -119,6 +120,27 @@ impl Page<'_> {
         }
         let found = [(vec![("prepared", "yes")], stats.statement_hits_total), (vec![("prepared", "no")], stats.statement_misses_total)];
         self.counters("oltp_statements", None, "Statements run, by whether they were found prepared", found)
+    }
+
+    fn replica(&mut self, stats: &ReplicaStats) -> Result<(), fmt::Error> {
+        let help = "The read replica answers and is near enough behind the primary: 1, else 0";
+        self.gauges("replica_usable", help, [(vec![], u64::from(stats.usable))])?;
+        let lag_seconds = stats.lag.map_or(0.0, |lag| lag.as_secs_f64());
+        self.gauges("replica_lag_seconds", "How old what the replica shows may be", [(vec![], lag_seconds)])?;
+        let pool = stats.pool.as_ref();
+        let states = [
+            (vec![("state", "in_use")], pool.map_or(0, |pool| pool.checked_out)),
+            (vec![("state", "idle")], pool.map_or(0, |pool| pool.idle)),
+        ];
+        self.gauges("replica_pool_connections", "Connections to the replica", states)?;
+        let reads = [
+            ("served", stats.served_total),
+            ("behind", stats.behind_total),
+            ("failed", stats.failed_total),
+            ("skipped", stats.skipped_total),
+        ];
+        let reads = reads.map(|(outcome, count)| (vec![("outcome", outcome)], count));
+        self.counters("replica_reads", None, "Questions for the replica, by what it made of them", reads)
     }
 
     fn counters<V>(&mut self, name: &str, unit: Option<&Unit>, help: &str, samples: impl IntoIterator<Item = Sample<V>>) -> fmt::Result

@@ -13,6 +13,7 @@ mod raw;
 mod scrape;
 mod server;
 mod service;
+mod standby;
 mod tls_server;
 mod trickle;
 
@@ -31,6 +32,7 @@ pub(crate) use self::raw::raw;
 pub(crate) use self::scrape::{Family, Scrape};
 pub(crate) use self::server::Server;
 pub(crate) use self::service::{Service, signal};
+pub(crate) use self::standby::Standby;
 pub(crate) use self::tls_server::TlsServer;
 pub(crate) use self::trickle::Trickle;
 

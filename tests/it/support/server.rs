@@ -29,6 +29,10 @@ impl Server {
         server
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Its database.
     pub(crate) async fn database(&self) -> Database {
         let name = self.url.rsplit('/').next().unwrap().to_owned();

@@ -131,19 +131,19 @@ fn write_pair(data: &Path, owner: Option<(u32, u32)>, certified: &Certified) {
 }
 
 /// The server refuses root.
-fn owner() -> Option<(u32, u32)> {
+pub(super) fn owner() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| run(Command::new("id").args(arguments)).trim().parse::<u32>().unwrap();
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-fn own(path: &Path, owner: Option<(u32, u32)>) {
+pub(super) fn own(path: &Path, owner: Option<(u32, u32)>) {
     if let Some((uid, gid)) = owner {
         chown(path, Some(uid), Some(gid)).unwrap();
     }
 }
 
 /// A program of the server's: on PATH, else Debian's newest.
-fn program(name: &str, owner: Option<(u32, u32)>) -> Command {
+pub(super) fn program(name: &str, owner: Option<(u32, u32)>) -> Command {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let version = |path: &Path| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     let mut dirs: Vec<PathBuf> = debian.map(|entry| entry.path()).collect();

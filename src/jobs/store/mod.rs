@@ -1,5 +1,7 @@
 //! The jobs' metadata in SQL, over the OLTP engine.
 
+mod instances;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,9 +9,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+pub(super) use self::instances::Orphan;
 use super::events::Follow;
-use super::instance::Identity;
 use super::keys::{Claim, Holder, TableName};
+use super::replica::{Replica, Wanted};
 use super::report::{self, Rejected};
 use super::{Job, State, Timings};
 use crate::access::Sight;
@@ -63,13 +66,6 @@ pub(super) struct NewJob<'a> {
     pub(super) claim: Option<&'a Claim>,
 }
 
-/// A job that is not at its end although nobody works on it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Orphan {
-    pub(super) id: Uuid,
-    pub(super) backend: Backend,
-}
-
 /// What a running load has done so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -85,13 +81,23 @@ pub(super) struct Counts {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     oltp: Oltp,
+    replica: Option<Replica>,
     target: Uuid,
 }
 
 impl Store {
     /// For loads into the target database of that id.
-    pub(super) fn new(oltp: Oltp, target: Uuid) -> Store {
-        Store { oltp, target }
+    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid) -> Store {
+        Store { oltp, replica, target }
+    }
+
+    /// One statement that changes a job, or would have. Whatever it says, a replica that does not know of it yet has to be asked no more.
+    async fn change(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
+        let changed = self.oltp.query(sql, params).await;
+        if let Some(replica) = &self.replica {
+            replica.changed();
+        }
+        changed
     }
 
     /// One statement of which only the success counts.
@@ -109,8 +115,21 @@ impl Store {
         self.target
     }
 
+    /// Where questions about jobs may go.
+    pub(super) fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
+    }
+
+    /// The metadata could be written.
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
-        self.run("SELECT 1", &[]).await
+        let rows = self.oltp.query("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
+        match rows.first().map(|row| row.try_get(0)).transpose()? {
+            Some(false) => Ok(()),
+            _ => Err(DatabaseError {
+                message: "the server is a standby in recovery".to_owned(),
+                ..DatabaseError::default()
+            }),
+        }
     }
 
     /// Puts a job on record; `None` when another load holds its idempotency key.
@@ -137,7 +156,7 @@ impl Store {
             (&claim.and_then(|claim| claim.digest.as_ref()), Type::JSONB),
             (&new.principal, Type::TEXT),
         ];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.change(&sql, &params).await?)
     }
 
     /// The load that holds a key on a table, and whether it was committed longer ago than keys are kept.
@@ -182,10 +201,24 @@ impl Store {
         .await
     }
 
+    /// A job as the primary has it.
     pub(super) async fn get(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3));
         let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.oltp.query(&one_job(), &params).await?)
+    }
+
+    /// A job for whoever asks. What the replica says of one that is at its end stays true; of any other, and of one that it does not know,
+    /// the primary knows more.
+    pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        if let Some(replica) = &self.replica {
+            let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+            let rows = replica.query((&one_job(), &params), Wanted::Recent).await;
+            let job = rows.map(|rows| one(&rows)).transpose()?.flatten();
+            if let Some(job) = job.filter(|job| job.state.is_final()) {
+                return Ok(Some(job));
+            }
+        }
+        self.get(id, sight).await
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Job>, DatabaseError> {
@@ -206,7 +239,14 @@ impl Store {
             (&filter.sight.principal, Type::TEXT),
             (&filter.sight.tables, Type::TEXT_ARRAY),
         ];
-        let rows = self.oltp.query(&sql, &params).await?;
+        let from_replica = match &self.replica {
+            Some(replica) => replica.query((&sql, &params), Wanted::OwnChanges).await,
+            None => None,
+        };
+        let rows = match from_replica {
+            Some(rows) => rows,
+            None => self.oltp.query(&sql, &params).await?,
+        };
         rows.iter().map(|row| Ok(job(row)?)).collect()
     }
 
@@ -239,8 +279,7 @@ impl Store {
     /// was lost, it says the same.
     pub(super) async fn committing(&self, id: Uuid, xid: &str) -> Result<bool, DatabaseError> {
         let rows = self
-            .oltp
-            .query(
+            .change(
                 "UPDATE pgsluice.jobs SET state = 'committing', xid = $2 \
                  WHERE id = $1 AND (state = 'running' AND NOT cancel_requested OR state = 'committing' AND xid = $2) RETURNING id",
                 &[(&id, Type::UUID), (&xid, Type::TEXT)],
@@ -302,7 +341,7 @@ impl Store {
             (&timings_json(counts.timings), Type::JSONB),
             (&(counts.rows_rejected as i64), Type::INT8),
         ];
-        one(&self.oltp.query(&sql, &params).await?)
+        one(&self.change(&sql, &params).await?)
     }
 
     /// Writes down how far a running load is, for whoever asks another instance.
@@ -345,82 +384,12 @@ impl Store {
             in_sight(2, 3)
         );
         let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-        Ok(!self.oltp.query(&sql, &params).await?.is_empty())
+        Ok(!self.change(&sql, &params).await?.is_empty())
     }
+}
 
-    /// Jobs of this instance that somebody wants stopped.
-    pub(super) async fn cancel_requests(&self, instance: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT id FROM pgsluice.jobs WHERE instance = $1 AND state = 'running' AND cancel_requested",
-                &[(&instance, Type::UUID)],
-            )
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-    }
-
-    /// Says that this instance lives.
-    pub(super) async fn heartbeat(&self, me: &Identity) -> Result<(), DatabaseError> {
-        let params: [Param<'_>; 4] = [(&me.id, Type::UUID), (&me.host, Type::TEXT), (&me.pid, Type::INT4), (&me.process_start, Type::INT8)];
-        self.run(
-            "INSERT INTO pgsluice.instances (id, host, pid, process_start) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
-            &params,
-        )
-        .await
-    }
-
-    /// Every other instance, and whether it has been silent for longer than its lease; and those that are on no list and still have open
-    /// jobs: taken for dead and forgotten, then back for a moment.
-    pub(super) async fn others(&self, me: Uuid, lease_seconds: f64) -> Result<(Vec<(Identity, bool)>, Vec<Uuid>), DatabaseError> {
-        let known = "SELECT id, host, pid, process_start, heartbeat_at < clock_timestamp() - make_interval(secs => $2) \
-                     FROM pgsluice.instances WHERE id <> $1";
-        let unknown = "SELECT DISTINCT instance FROM pgsluice.jobs WHERE state IN ('running', 'committing') AND instance <> $1 \
-                         AND instance NOT IN (SELECT id FROM pgsluice.instances)";
-        let params: [Param<'_>; 2] = [(&me, Type::UUID), (&lease_seconds, Type::FLOAT8)];
-        let (known, unknown) = self.oltp.query_both((known, &params), (unknown, &params[..1])).await?;
-        let identity = |row: &Row| {
-            let identity = Identity {
-                id: row.try_get(0)?,
-                host: row.try_get(1)?,
-                pid: row.try_get(2)?,
-                process_start: row.try_get(3)?,
-            };
-            Ok((identity, row.try_get(4)?))
-        };
-        let known = known.iter().map(identity).collect::<Result<_, DatabaseError>>()?;
-        let unknown = unknown.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<_, DatabaseError>>()?;
-        Ok((known, unknown))
-    }
-
-    /// Forgets an instance, unless it has jobs that are not at their end.
-    pub(super) async fn forget(&self, instance: Uuid) -> Result<(), DatabaseError> {
-        self.run(
-            "DELETE FROM pgsluice.instances i WHERE id = $1 AND NOT EXISTS \
-               (SELECT FROM pgsluice.jobs j WHERE j.instance = i.id AND j.state IN ('running', 'committing'))",
-            &[(&instance, Type::UUID)],
-        )
-        .await
-    }
-
-    /// The jobs of an instance that are not at their end, as far as this target's ledger can tell of them.
-    pub(super) async fn unfinished(&self, instance: Uuid) -> Result<Vec<Orphan>, DatabaseError> {
-        let rows = self
-            .oltp
-            .query(
-                "SELECT id, backend_pid, backend_start FROM pgsluice.jobs \
-                 WHERE instance = $1 AND target = $2 AND state IN ('running', 'committing')",
-                &[(&instance, Type::UUID), (&self.target, Type::UUID)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let backend = Backend { pid: row.try_get(1)?, start_micros: row.try_get(2)? };
-                Ok(Orphan { id: row.try_get(0)?, backend })
-            })
-            .collect()
-    }
+fn one_job() -> String {
+    format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3))
 }
 
 fn vanished(id: Uuid) -> DatabaseError {

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, LoadBalanceHosts};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 
 use super::timeline::Position;
@@ -302,9 +302,12 @@ fn each_host(url: &Config) -> Result<Vec<Named>, String> {
             Host::Tcp(name) => config.host(name),
             Host::Unix(directory) => config.host_path(directory),
         };
-        if let Some(address) = addresses.get(index) {
-            config.hostaddr(*address);
-        }
+        match (host, addresses.get(index)) {
+            (_, Some(address)) => config.hostaddr(*address),
+            // There is no TLS on a socket, whatever the other hosts need.
+            (Host::Unix(_), None) => config.ssl_mode(SslMode::Disable),
+            (Host::Tcp(_), None) => &mut config,
+        };
         Named { host: host.clone(), port, config }
     });
     Ok(named.collect())
@@ -367,9 +370,14 @@ mod tests {
 
     #[test]
     fn each_host_has_its_port_and_all_that_is_common() {
-        let hosts = hosts("postgresql://u:p@a:1,[::1]:2,%2Frun%2Fpg/d?options=-cx%3D1&tcp_user_timeout=7").unwrap();
+        let hosts = hosts("postgresql://u:p@a:1,[::1]:2,%2Frun%2Fpg/d?options=-cx%3D1&tcp_user_timeout=7&sslmode=require").unwrap();
         let names: Vec<String> = hosts.named.iter().map(Named::name).collect();
         assert_eq!(names, ["a:1", "::1:2", "/run/pg:5432"]);
+        let modes: Vec<SslMode> = hosts.named.iter().map(|named| named.config.get_ssl_mode()).collect();
+        assert_eq!(modes, [SslMode::Require, SslMode::Require, SslMode::Disable]);
+        // With an address it is no socket that is connected to.
+        let addressed = self::hosts("postgresql://%2Frun%2Fpg/d?hostaddr=127.0.0.1&sslmode=require").unwrap();
+        assert_eq!(addressed.named[0].config.get_ssl_mode(), SslMode::Require);
         for named in &hosts.named {
             let config = &named.config;
             assert_eq!((config.get_user(), config.get_password()), (Some("u"), Some(&b"p"[..])));

@@ -256,6 +256,43 @@ async fn a_standby_alone_takes_no_load_and_knows_no_outcome() {
     world.load_csv("t", "load,row\na,1\n").await.committed(1);
 }
 
+/// A standby has the COMMIT on its disk, and the primary therefore took effect; but it does not show it yet. Whoever took that for an answer
+/// would tell the client that nothing was loaded.
+#[tokio::test]
+async fn a_commit_that_the_standby_has_not_replayed_yet_is_pending_and_not_taken_for_none() {
+    let metadata = Database::create().await;
+    let mut server = Server::start().await;
+    let db = server.database().await;
+    db.sql("CREATE TABLE t (load text, row int)").await;
+    Service::start(server.url(), &["--allow-oversubscription"]).await;
+    let standby = Standby::of(&server).await;
+    db.sql("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    db.sql("SELECT pg_reload_conf()").await;
+    db.wait_until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'").await;
+    let proxy = Proxy::before(server.url()).await.unwrap();
+    // Even so that the standby would do.
+    let target = format!("{}?target_session_attrs=any", both(&proxy.url(server.url()), &standby.url()));
+    let flags = ["--bulk-database-url", &target, "--connect-timeout", "2", "--allow-oversubscription"];
+    let world = World::of(db, Service::start(&metadata.url, &flags).await);
+
+    let replica = standby.database().await;
+    replica.sql("SELECT pg_wal_replay_pause()").await;
+    replica.wait_until("SELECT pg_get_wal_replay_pause_state() = 'paused'").await;
+    proxy.set_when_sent("COMMIT\0", Link::Deaf);
+    let load = tokio::spawn(world.post("t", "text/csv").body("load,row\nfirst,1\n").send());
+    world.db.wait_until("SELECT count(*) = 1 FROM t").await;
+    server.crash().await;
+    let answer = Answer::of(load.await.unwrap().unwrap()).await;
+    assert_eq!((replica.count("t").await, replica.count("pgsluice.ledger").await), (0, 0));
+    let job = answer.problem(503, "outcome-pending")["job_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.job(&job).await["state"], "committing");
+
+    standby.promote().await;
+    let job = world.wait_for_job(|job| job["state"] != "committing").await;
+    assert_eq!((job["state"].as_str(), job["rows_loaded"].as_u64()), (Some("committed"), Some(1)));
+    assert_eq!(standby.database().await.count("t").await, 1);
+}
+
 /// A URL with one name, behind which another server answers after a while: only what is asked there can tell.
 #[tokio::test]
 async fn a_single_name_that_leads_to_a_standby_is_not_ready() {

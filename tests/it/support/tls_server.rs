@@ -45,7 +45,7 @@ impl TlsServer {
     fn launch(certified: &Certified, client_authority: &str) -> TlsServer {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let dir = cluster::run_dir().join(format!("tls-{}", NUMBER.fetch_add(1, Relaxed)));
-        std::fs::create_dir(&dir).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
         let owner = owner();
         own(&dir, owner);
         let data = dir.join("data");

@@ -97,13 +97,14 @@ pub(super) async fn settle(bulk: &Bulk, connection: Connection, job: Uuid, rows:
         () = tokio::time::sleep(within) => Commit::Unknown,
     };
     match answer {
-        Commit::Done => {
+        Commit::Done if connection.is_current() => {
             connection.release();
             Ok(rows)
         }
         Commit::Refused(error) => Err(error.into()),
         Commit::Found => Ok(rows),
-        Commit::Unknown => {
+        // What an old primary has taken after the failover is nowhere else, and what it had before is in the new one's ledger.
+        Commit::Done | Commit::Unknown => {
             drop(connection);
             match find_out(bulk, job, backend).await {
                 Some(Outcome::Committed { rows }) => Ok(rows),

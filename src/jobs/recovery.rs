@@ -55,10 +55,7 @@ impl Housekeeper {
             let Some(replica) = self.conductor.store.replica() else {
                 return;
             };
-            let mut ticks = Ticks::new(self.beat(), &stop);
-            while ticks.next().await {
-                replica.probe().await;
-            }
+            while stop.run_until_cancelled(replica.probe()).await.is_some() {}
         };
         let loads = async {
             let mut ticks = Ticks::new(self.settings.heartbeat, &stop);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -35,6 +36,8 @@ struct Inner {
     me: Uuid,
     lag_max: Duration,
     history: Mutex<History>,
+    /// there is a heartbeat since the last probe
+    beaten: Notify,
     usable: AtomicBool,
     served: AtomicU64,
     behind: AtomicU64,
@@ -100,6 +103,7 @@ impl Replica {
             me,
             lag_max,
             history: Mutex::new(history),
+            beaten: Notify::new(),
             usable: AtomicBool::new(false),
             served: AtomicU64::new(0),
             behind: AtomicU64::new(0),
@@ -121,6 +125,8 @@ impl Replica {
         while history.beats.front().is_some_and(|(_, began)| began.elapsed() > self.0.lag_max) {
             history.beats.pop_front();
         }
+        drop(history);
+        self.0.beaten.notify_one();
     }
 
     /// This instance has changed a job, or may have.
@@ -143,8 +149,8 @@ impl Replica {
             Err(unfit) => {
                 let count = if matches!(unfit, Unfit::Failed(_)) { &inner.failed } else { &inner.behind };
                 count.fetch_add(1, Relaxed);
-                // In a moment it will have that change, and of others' jobs it knows enough now.
-                if !matches!(unfit, Unfit::BehindOwnChange) {
+                // Whoever is behind may just show a heartbeat of which the primary's answer is still on its way. The next probe knows.
+                if matches!(unfit, Unfit::Failed(_)) {
                     self.give_up(&unfit);
                 }
             }
@@ -172,8 +178,9 @@ impl Replica {
         Ok(began)
     }
 
-    /// Finds out whether the replica can be asked (again).
+    /// With each heartbeat that is written, finds out whether the replica can be asked (again).
     pub(super) async fn probe(&self) {
+        self.0.beaten.notified().await;
         let shown = self.0.oltp.query(SHOWN, &[(&self.0.me, Type::UUID)]).await;
         match shown.map_err(Unfit::from).and_then(|shown| self.as_of(&shown)) {
             Ok(_) => {

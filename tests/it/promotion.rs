@@ -293,6 +293,35 @@ async fn a_commit_that_the_standby_has_not_replayed_yet_is_pending_and_not_taken
     assert_eq!(standby.database().await.count("t").await, 1);
 }
 
+/// Nobody has told the old primary, and it takes the COMMIT of a load that it still has. What it says of that is of no account.
+#[tokio::test]
+async fn a_commit_on_the_old_primary_after_the_failover_is_none() {
+    let metadata = Database::create().await;
+    let server = Server::start().await;
+    let db = server.database().await;
+    db.sql("CREATE TABLE t (load text, row int)").await;
+    db.make_commits_slow(5).await;
+    Service::start(server.url(), &["--allow-oversubscription"]).await;
+    let standby = Standby::of(&server).await;
+    let proxy = Proxy::before(server.url()).await.unwrap();
+    let target = both(&proxy.url(server.url()), &standby.url());
+    let flags = ["--bulk-database-url", &target, "--connect-timeout", "2", "--allow-oversubscription"];
+    let world = World::of(db, Service::start(&metadata.url, &flags).await);
+
+    let load = Trickle::begin(&world, "t");
+    load.send("load,row\nfirst,1\n");
+    world.wait_for_job(|job| job["state"] == "running").await;
+    standby.promote().await;
+    // Whoever connects from now on gets to the new one, as the first who looks after the COMMIT does; the load goes on where it is.
+    proxy.set_fresh(Link::Cut);
+    let answer = load.finish().await;
+    world.db.wait_until("SELECT count(*) = 1 FROM t").await;
+    let job = answer.problem(503, "database-unavailable")["job_id"].as_str().unwrap();
+    assert_eq!(world.job(job).await["state"], "failed");
+    let new = standby.database().await;
+    assert_eq!((new.count("t").await, new.count("pgsluice.ledger").await), (0, 0));
+}
+
 /// A URL with one name, behind which another server answers after a while: only what is asked there can tell.
 #[tokio::test]
 async fn a_single_name_that_leads_to_a_standby_is_not_ready() {

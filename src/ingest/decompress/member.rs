@@ -28,9 +28,10 @@ pub(super) fn begin(coding: Coding, input: Input, window_log_max: u32) -> io::Re
     Ok(match coding {
         Coding::Gzip => Box::new(GzDecoder::new(input)),
         Coding::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(input)?.single_frame();
+            let begun = Begun { input, head: Vec::new() };
+            let mut decoder = zstd::Decoder::with_buffer(begun)?.single_frame();
             decoder.window_log_max(window_log_max)?;
-            Box::new(decoder)
+            Box::new(Zstd { decoder, decoded: 0 })
         }
         Coding::Lz4 => Box::new(Lz4 { decoder: FrameDecoder::new(Outlined { input, outline: Outline::default() }) }),
         Coding::Brotli => Box::new(Brotli { input, state: Brotli::state(), decoded: 0, ended: false }),
@@ -43,9 +44,66 @@ impl Member for GzDecoder<Input> {
     }
 }
 
-impl Member for zstd::Decoder<'static, Input> {
+/// One frame. The library's reader does not always hold it to the size that its head may tell: whether it does where the last block is empty
+/// depends on how the input comes.
+struct Zstd {
+    decoder: zstd::Decoder<'static, Begun>,
+    decoded: u64,
+}
+
+impl Read for Zstd {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let length = self.decoder.read(out)?;
+        self.decoded += length as u64;
+        if length == 0
+            && let Ok(Some(told)) = zstd::zstd_safe::get_frame_content_size(&self.decoder.get_ref().head)
+            && told != self.decoded
+        {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the frame says that it has {told} bytes")));
+        }
+        Ok(length)
+    }
+}
+
+impl Member for Zstd {
     fn into_input(self: Box<Self>) -> Input {
-        self.finish()
+        self.decoder.finish().input
+    }
+}
+
+/// Input of which the beginning is kept.
+struct Begun {
+    input: Input,
+    head: Vec<u8>,
+}
+
+impl Begun {
+    /// `ZSTD_FRAMEHEADERSIZE_MAX`
+    const HEAD_BYTES_MAX: usize = 18;
+}
+
+impl Read for Begun {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(out)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Begun {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let missing = Begun::HEAD_BYTES_MAX - self.head.len();
+        // What is taken has been looked at, and is still there.
+        if missing > 0
+            && let Ok(bytes) = self.input.fill_buf()
+        {
+            self.head.extend_from_slice(&bytes[..amount.min(missing)]);
+        }
+        self.input.consume(amount);
     }
 }
 

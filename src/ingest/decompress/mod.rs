@@ -265,6 +265,28 @@ mod tests {
         bodies
     }
 
+    /// Found by fuzzing: the library holds such a frame to its size where it has all of it at once, and does not where it comes piece by piece.
+    #[test]
+    fn a_zstd_frame_that_ends_with_an_empty_block_has_the_size_that_it_tells() {
+        let frame = |told: u8, data: &[u8]| {
+            let mut frame = vec![0x28, 0xB5, 0x2F, 0xFD, 0x20, told];
+            if !data.is_empty() {
+                frame.extend([(data.len() as u8) << 3, 0, 0]);
+                frame.extend(data);
+            }
+            frame.extend([1, 0, 0]);
+            frame
+        };
+        for frame_bytes in [1, 2, 7, 1000] {
+            let decode = |body: &[u8]| decode(body, &[Coding::Zstd], frame_bytes, &Limits::default());
+            assert_eq!(decode(&frame(0, b"")), Ok(Vec::new()));
+            assert_eq!(decode(&frame(5, b"a,b,c")), Ok(b"a,b,c".to_vec()));
+            for (told, data) in [(5, &b""[..]), (6, b"a,b,c"), (0, b"a,b,c")] {
+                assert_eq!(decode(&frame(told, data)), Err("corrupt-encoding"), "{told} in {frame_bytes}");
+            }
+        }
+    }
+
     #[test]
     fn what_was_encoded_is_decoded_however_it_is_framed() {
         for data in [csv(5000), csv(10), vec![0; 1_000_000]] {

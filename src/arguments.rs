@@ -108,7 +108,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_BULK_SLOT_WAIT_MS", default_value_t = 500, value_name = "MS")]
     bulk_slot_wait_ms: u64,
     /// How long connecting to a database may take, in seconds
-    #[arg(long, env = "PGSLUICE_CONNECT_TIMEOUT", default_value_t = 10, value_name = "SECONDS")]
+    #[arg(long, env = "PGSLUICE_CONNECT_TIMEOUT", default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(..=1 << 32))]
     connect_timeout: u64,
     /// How long a load waits for a lock that somebody else holds, in seconds
     #[arg(long, env = "PGSLUICE_LOCK_TIMEOUT", default_value_t = 30, value_name = "SECONDS")]
@@ -122,7 +123,8 @@ pub(crate) struct Serve {
           value_parser = clap::value_parser!(u32).range(..=10_000))]
     max_overflow: u32,
     /// How long a query waits for a connection of the pool, in seconds
-    #[arg(long, env = "PGSLUICE_POOL_TIMEOUT", default_value_t = 5, value_name = "SECONDS")]
+    #[arg(long, env = "PGSLUICE_POOL_TIMEOUT", default_value_t = 5, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(..=1 << 32))]
     pool_timeout: u64,
     /// Age at which the pool replaces a connection, in seconds
     #[arg(long, env = "PGSLUICE_POOL_RECYCLE", default_value_t = 1800, value_name = "SECONDS")]
@@ -209,7 +211,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_JOB_RETENTION", default_value_t = 2_592_000, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=1 << 32))]
     job_retention: u64,
-    /// Streams of events (GET /v1/events) that may be open; one more is refused
+    /// Streams of events (GET /v1/events) that may be open, and a quarter of them with one key; one more is refused
     #[arg(long, env = "PGSLUICE_EVENT_STREAMS_MAX", default_value_t = 256, value_name = "STREAMS",
           value_parser = clap::value_parser!(u32).range(..=100_000))]
     event_streams_max: u32,
@@ -418,14 +420,15 @@ impl Serve {
         }
     }
 
-    /// A replica that is slow is worse than none, and whether a pooler is in front of it need not be known.
-    pub(crate) fn replica(&self) -> Option<config::Replica> {
+    /// A replica that is slow is worse than none. If there is a pooler in front of the primary, there may be one in front of the replica.
+    pub(crate) fn replica(&self, behind_pooler: bool) -> Option<config::Replica> {
         let url = self.read_database_url.clone()?;
         let oltp = config::Oltp {
             reads_only: true,
             pool_timeout: REPLICA_PATIENCE,
             command_timeout: REPLICA_PATIENCE,
-            ..self.oltp(url, true)
+            statement_cache_size: 0,
+            ..self.oltp(url, behind_pooler)
         };
         Some(config::Replica { oltp, lag_max: Duration::from_secs(self.read_lag_max) })
     }

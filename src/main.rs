@@ -40,18 +40,23 @@ fn main() -> ExitCode {
     };
     let shown = settings.show();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.map_err(Failure::from).and_then(|runtime| match settings.arguments.command {
-        Command::Serve(serve) => runtime.block_on(run_serve(*serve)),
-        Command::Keys(keys) => runtime.block_on(keys::run(keys.command)),
-        Command::Migrate(databases) => runtime.block_on(run_migrate(databases)),
-        Command::Config(_) => {
-            print!("{shown}");
-            Ok(())
-        }
-        Command::Openapi => {
-            print!("{}", http::OPENAPI);
-            Ok(())
-        }
+    let result = runtime.map_err(Failure::from).and_then(|runtime| {
+        let result = match settings.arguments.command {
+            Command::Serve(serve) => runtime.block_on(run_serve(*serve)),
+            Command::Keys(keys) => runtime.block_on(keys::run(keys.command)),
+            Command::Migrate(databases) => runtime.block_on(run_migrate(databases)),
+            Command::Config(_) => {
+                print!("{shown}");
+                Ok(())
+            }
+            Command::Openapi => {
+                print!("{}", http::OPENAPI);
+                Ok(())
+            }
+        };
+        // A look-up of a name that nobody answers cannot be stopped, and need not be waited for.
+        runtime.shutdown_background();
+        result
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,7 +145,7 @@ async fn start(serve: &Serve, cluster: Option<&Cluster>) -> Result<Started, Fail
     migrate_both(&metadata, &target).await?;
     let pooled = Pooled::find_out(serve, &metadata, &target).await?;
     let (bulk, oltp) = (serve.bulk(target, pooled.target), serve.oltp(metadata, pooled.metadata));
-    let replica = serve.replica();
+    let replica = serve.replica(pooled.metadata);
     check_budget(serve, &bulk, &oltp, replica.as_ref()).await?;
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
     let gate = serve.requires_keys().then(|| Gate::new(Keys::new(oltp.clone())));

@@ -66,6 +66,12 @@ struct Transaction {
     start_micros: Option<i64>,
 }
 
+/// That a server process is the one of this pid ($1) and start ($2). Whose start this role may not see may be it, unless it is in no database
+/// or another one, or the server itself has started since: pids are used again, and soon in a container.
+const IS_BACKEND: &str = "pid = $1 AND datname = pg_catalog.current_database() AND \
+    CASE WHEN backend_start IS NULL THEN $2 >= (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint \
+         ELSE (extract(epoch FROM backend_start) * 1000000)::bigint = $2 END";
+
 /// Settings that a load asks for because they change what its text means; the session's own otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -263,7 +269,7 @@ impl Bulk {
         if in_recovery? {
             return Err(unreachable("the server is a standby in recovery, and cannot know what was committed"));
         }
-        position.map(Position::admitted).transpose()?;
+        position?.map(Position::admitted).transpose()?;
         let answer = question(&connection).await?;
         client.batch_execute("ROLLBACK").await?;
         connection.release();
@@ -450,8 +456,10 @@ impl Connection {
         let row = self
             .client()
             .query_typed_opt(
-                "SELECT coalesce(wait_event_type, '') = 'Client' OR coalesce(state, '') LIKE 'idle%' FROM pg_catalog.pg_stat_activity \
-                 WHERE pid = $1 AND coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, $2) = $2",
+                &format!(
+                    "SELECT coalesce(wait_event_type, '') = 'Client' OR coalesce(state, '') LIKE 'idle%' \
+                     FROM pg_catalog.pg_stat_activity WHERE {IS_BACKEND}"
+                ),
                 &[(&backend.pid, Type::INT4), (&backend.start_micros, Type::INT8)],
             )
             .await?;
@@ -471,8 +479,7 @@ impl Connection {
         let rows = self
             .client()
             .query_typed(
-                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                 WHERE pid = $1 AND coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, $2) = $2",
+                &format!("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE {IS_BACKEND}"),
                 &[(&backend.pid, Type::INT4), (&backend.start_micros, Type::INT8)],
             )
             .await?;

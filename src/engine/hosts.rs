@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::timeline::Position;
 use super::tls::Tls;
@@ -122,6 +123,11 @@ impl Hosts {
         })
     }
 
+    /// The same hosts, always tried in the same order.
+    pub(super) fn one_after_the_other(self) -> Hosts {
+        Hosts { balanced: false, ..self }
+    }
+
     /// The same hosts, whose sessions pass on that they were told something.
     pub(super) fn telling(self, tell: mpsc::Sender<()>) -> Hosts {
         Hosts { tell: Some(tell), ..self }
@@ -186,9 +192,7 @@ impl Hosts {
         let count = self.named.len();
         let mut first = self.last.load(Relaxed);
         if self.balanced {
-            let mut random = [0];
-            getrandom::fill(&mut random).map_err(|error| unreachable(format!("the system gives no random bytes: {error}")))?;
-            first = usize::from(random[0]);
+            first = random()?;
         }
         Ok((0..count).map(|step| (first + step) % count).collect())
     }
@@ -196,7 +200,11 @@ impl Hosts {
     /// Tries a host at each of its addresses.
     async fn open(&self, named: &Named, wanted: SessionAttrs, within: Duration) -> Result<Link, DatabaseError> {
         let until = Instant::now() + within;
-        let ways = in_time(within, named.ways()).await?;
+        let mut ways = in_time(within, named.ways()).await?;
+        if self.balanced && !ways.is_empty() {
+            let first = random()? % ways.len();
+            ways.rotate_left(first);
+        }
         let mut left = ways.len();
         let mut failure = unreachable(format!("there is no address of {}", named.name()));
         for way in ways {
@@ -212,24 +220,28 @@ impl Hosts {
 
     async fn open_one(&self, way: &Config, wanted: SessionAttrs) -> Result<Link, DatabaseError> {
         let (client, connection) = way.connect(self.tls.clone()).await?;
-        let io = tokio::spawn(move_bytes(connection, self.tell.clone()));
-        let mut link = Link { client, io, position: None };
+        // Who gives up while an answer is owed closes the connection; the driver by itself would wait for that answer.
+        let io = AbortOnDropHandle::new(tokio::spawn(move_bytes(connection, self.tell.clone())));
+        let mut admitted = None;
         if wanted != SessionAttrs::Any {
-            let (standing, position) = tokio::join!(link.client.query_typed_one(STANDING, &[]), Position::of(&link.client));
+            let (standing, position) = tokio::join!(client.query_typed_one(STANDING, &[]), Position::of(&client));
             let standing = standing?;
             wanted.holds(standing.try_get(0)?, standing.try_get(1)?).map_err(unreachable)?;
-            link.position = position.map(Position::admitted).transpose()?;
+            admitted = position?.map(Position::admitted).transpose()?;
         }
-        Ok(link)
+        Ok(Link { client, io: io.detach(), position: admitted })
     }
 
-    /// One host's error as it is; of several, what each has said, as the kind of error that a server gave if one did.
+    /// One host's error as it is; of several, what each has said, and as a kind of error only what all of them have said: that one is full does
+    /// not mean that the one that is wanted lives.
     fn summed_up(&self, mut failures: Vec<(usize, DatabaseError)>) -> DatabaseError {
         if self.named.len() == 1 {
             return failures.swap_remove(failures.len() - 1).1;
         }
         let said: Vec<String> = failures.iter().map(|(index, error)| format!("{}: {error}", self.named[*index].name())).collect();
-        let sqlstate = failures.into_iter().find_map(|(_, error)| error.sqlstate);
+        let mut kinds = failures.into_iter().map(|(_, error)| error.sqlstate);
+        let first = kinds.next().flatten();
+        let sqlstate = if kinds.all(|kind| kind == first) { first } else { None };
         DatabaseError { sqlstate, message: said.join("; "), ..DatabaseError::default() }
     }
 }
@@ -269,9 +281,18 @@ where
             }
             (Ok(AsyncMessage::Notice(notice)), _) => tracing::debug!(%notice, "a database has a notice"),
             (Ok(_), _) => {}
-            (Err(error), _) => tracing::debug!(%error, "a database connection ended"),
+            (Err(error), _) => {
+                tracing::debug!(%error, "a database connection ended");
+                break;
+            }
         }
     }
+}
+
+fn random() -> Result<usize, DatabaseError> {
+    let mut random = [0];
+    getrandom::fill(&mut random).map_err(|error| unreachable(format!("the system gives no random bytes: {error}")))?;
+    Ok(usize::from(random[0]))
 }
 
 /// What there is left of a time for each of so many.
@@ -284,7 +305,7 @@ fn each_host(url: &Config) -> Result<Vec<Named>, String> {
     let (hosts, addresses, ports) = (url.get_hosts(), url.get_hostaddrs(), url.get_ports());
     // A server that is named by its address alone shows a certificate for its address.
     let by_address: Vec<Host> = addresses.iter().map(|address| Host::Tcp(address.to_string())).collect();
-    let hosts = if hosts.is_empty() { &by_address } else { hosts };
+    let hosts: Vec<Host> = if hosts.is_empty() { by_address } else { hosts.iter().flat_map(each_named).collect() };
     if hosts.is_empty() {
         return Err("it names no host".to_owned());
     }
@@ -311,6 +332,14 @@ fn each_host(url: &Config) -> Result<Vec<Named>, String> {
         Named { host: host.clone(), port, config }
     });
     Ok(named.collect())
+}
+
+/// `?host=a,b` are two hosts, which the driver takes for one.
+fn each_named(host: &Host) -> Vec<Host> {
+    match host {
+        Host::Tcp(names) => names.split(',').map(|name| Host::Tcp(name.to_owned())).collect(),
+        Host::Unix(_) => vec![host.clone()],
+    }
 }
 
 /// All that a URL says but its hosts, which the driver has no way to take out.
@@ -419,6 +448,7 @@ mod tests {
             ("postgresql:///d", "names no host"),
             ("postgresql://a,b/d?hostaddr=127.0.0.1", "as many hostaddr as hosts"),
             ("postgresql:///d?host=a,b,c&port=1,2", "as many ports as hosts"),
+            ("postgresql:///d?host=a,b&port=1,2,3", "as many ports as hosts"),
         ] {
             let error = hosts(url).unwrap_err();
             assert!(error.contains(complaint), "{url}: {error}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::unreachable;
 use crate::error::DatabaseError;
@@ -14,6 +15,14 @@ use crate::error::DatabaseError;
 const POSITION: &str = "SELECT system_identifier, pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) \
                         FROM pg_catalog.pg_control_system()";
 const TIMELINE_DIGITS: usize = 8;
+
+/// What whoever is not to know it is told: no right, no such function, not of this server, and a standby's "recovery is in progress".
+const KEPT_BACK: [SqlState; 4] = [
+    SqlState::INSUFFICIENT_PRIVILEGE,
+    SqlState::UNDEFINED_FUNCTION,
+    SqlState::FEATURE_NOT_SUPPORTED,
+    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+];
 
 /// The newest timeline that has been seen of each cluster: by the whole process, because both engines have to go the same way.
 static NEWEST: Mutex<BTreeMap<i64, u32>> = Mutex::new(BTreeMap::new());
@@ -28,11 +37,19 @@ pub(super) struct Position {
 
 impl Position {
     /// Where the server stands. `None` for a standby, and where it may not be asked: some services keep that to themselves.
-    pub(super) async fn of(client: &Client) -> Option<Position> {
-        let row = client.query_typed_one(POSITION, &[]).await.ok()?;
-        let file: String = row.try_get(1).ok()?;
-        let timeline = u32::from_str_radix(file.get(..TIMELINE_DIGITS)?, 16).ok()?;
-        Some(Position { cluster: row.try_get(0).ok()?, timeline })
+    ///
+    /// # Errors
+    /// Any other: who fails to answer is not taken for one that may not.
+    pub(super) async fn of(client: &Client) -> Result<Option<Position>, DatabaseError> {
+        let row = match client.query_typed_one(POSITION, &[]).await {
+            Ok(row) => row,
+            Err(error) if error.code().is_some_and(|code| KEPT_BACK.contains(code)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let file: String = row.try_get(1)?;
+        let timeline = file.get(..TIMELINE_DIGITS).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let timeline = timeline.ok_or_else(|| unreachable(format!("a WAL file is called {file:?}")))?;
+        Ok(Some(Position { cluster: row.try_get(0)?, timeline }))
     }
 
     /// No newer timeline of this cluster has been seen.

@@ -1,5 +1,8 @@
 //! `GET /v1/jobs/{id}/events`, `GET /v1/events`: server-sent events (HTML, section 9.2). Each is a job as it is when it has changed; whoever
 //! misses one loses nothing, for the next one says all.
+//!
+//! A task follows the jobs and hands over what has changed. It goes when the client does, and also when that has stopped reading: so neither
+//! holds a place for ever, and a key that is revoked loses its streams even if nobody reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +13,18 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, stream};
-use tokio::sync::OwnedSemaphorePermit;
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+use uuid::Uuid;
 
 use super::Edge;
-use super::jobs::find;
-use super::metrics::Streaming;
+use super::jobs::{find, no_such_job};
 use super::options::{Query, single};
 use super::problem::{Problem, metadata};
-use crate::access::Caller;
-use crate::jobs::{Changes, Follow, Followed, Job};
+use super::streams::Place;
+use crate::access::{AccessError, Caller};
+use crate::jobs::{Change, Changes, Follow, Followed};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx keeps an answer back until there is much of it, unless it is told not to.
@@ -27,10 +32,15 @@ const NO_BUFFERING: (HeaderName, HeaderValue) = (HeaderName::from_static("x-acce
 
 /// The id of a job's last event. Whoever comes back with it has seen all of it.
 const END: &str = "end";
+/// The year 9999: PostgreSQL's clock goes further, and no job has ended then.
+const MICROS_MAX: i64 = 253_402_300_799_000_000;
 /// After what time a client whose stream has ended comes back.
 const RETRY: Duration = Duration::from_secs(2);
 /// So often something goes over a silent connection, which nobody on the way then takes for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events that wait for a client, and how long the next one waits for room among them.
+const WAITING_EVENTS: usize = 64;
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 
 pub(super) async fn of_job(
     State(edge): State<Arc<Edge>>,
@@ -45,8 +55,7 @@ pub(super) async fn of_job(
     if job.state.is_final() && single(&headers, &LAST_EVENT_ID)? == Some(END) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let follow = Follow { sight: caller.principal.sight(), job: Some(job.id), since: None };
-    Ok(events(edge, caller, follow).await?.into_response())
+    open(edge, caller, Some(job.id), None).await
 }
 
 pub(super) async fn of_all(
@@ -60,95 +69,94 @@ pub(super) async fn of_all(
         let micros = id.parse().ok().filter(|micros| (0..=MICROS_MAX).contains(micros));
         micros.ok_or_else(|| Problem::bad_request("unreadable-header", "Last-Event-ID is not the id of an event of this stream"))
     });
-    let follow = Follow { sight: caller.principal.sight(), job: None, since: since.transpose()? };
-    Ok(events(edge, caller, follow).await?.into_response())
+    open(edge, caller, None, since.transpose()?).await
 }
 
-/// The year 9999: PostgreSQL's clock goes further, and no job has ended then.
-const MICROS_MAX: i64 = 253_402_300_799_000_000;
-
-async fn events(edge: Arc<Edge>, caller: Caller, follow: Follow) -> Result<impl IntoResponse, Problem> {
-    let Ok(permit) = Arc::clone(&edge.event_streams).try_acquire_owned() else {
-        let detail = format!("{} streams of events are open, which is as many as there may be", edge.settings.event_streams_max);
-        return Err(Problem::unavailable("saturated", detail));
-    };
-    let all = follow.job.is_none();
-    let mut followed = edge.conductor.follow(follow);
+async fn open(edge: Arc<Edge>, caller: Caller, job: Option<Uuid>, since: Option<i64>) -> Result<Response, Problem> {
+    let place = edge.streams.enter(&caller.principal.id)?;
+    let mut followed = edge.conductor.follow(Follow { sight: caller.principal.sight(), job, since });
     // Before the answer: what happens once somebody has that must not be taken for what happened before.
     let first = followed.changes().await.map_err(|error| metadata(&error))?;
-    let told = Told {
-        first: Some(first),
-        followed,
-        caller,
-        all,
-        ended: false,
-        _streaming: edge.metrics.streaming(),
-        _permit: permit,
-        edge,
-    };
+    if let Some(id) = job.filter(|_| first.is_gone) {
+        return Err(no_such_job(&id.to_string()));
+    }
+    // A browser remembers an id without an event, too: whoever is cut off before the first one misses none.
+    let hello = Event::default().retry(RETRY).id(first.as_of.to_string());
+    let (events, waiting) = mpsc::channel(WAITING_EVENTS);
+    let teller = Teller { edge, caller, followed, of_one: job.is_some(), events, _place: place };
+    tokio::spawn(teller.run(first).in_current_span());
+    let told = stream::unfold(waiting, async |mut waiting| Some((waiting.recv().await?, waiting)));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(([NO_BUFFERING], Sse::new(told.stream()).keep_alive(keep_alive)))
+    let events: Sse<_> = Sse::new(begin_with(hello, told)).keep_alive(keep_alive);
+    Ok(([NO_BUFFERING], events).into_response())
 }
 
-/// A stream of events on its way.
-struct Told {
+fn begin_with(hello: Event, told: impl Stream<Item = Event>) -> impl Stream<Item = Result<Event, axum::Error>> {
+    stream::once(std::future::ready(hello)).chain(told).map(Ok)
+}
+
+/// Follows jobs for one client.
+struct Teller {
     edge: Arc<Edge>,
     caller: Caller,
-    first: Option<Changes>,
     followed: Followed,
-    /// all jobs, not one
-    all: bool,
-    ended: bool,
-    _streaming: Streaming,
-    _permit: OwnedSemaphorePermit,
+    of_one: bool,
+    events: mpsc::Sender<Event>,
+    _place: Place,
 }
 
-impl Told {
-    fn stream(self) -> impl Stream<Item = Result<Event, axum::Error>> {
-        let first = stream::once(async { Ok(Event::default().retry(RETRY)) });
-        let batches = stream::unfold(self, |mut told| async move {
-            let batch = told.next().await?;
-            Some((stream::iter(batch), told))
-        });
-        futures::StreamExt::chain(first, futures::StreamExt::flatten(batches))
+/// Nothing more is to be told.
+struct Over;
+
+impl Teller {
+    async fn run(mut self, first: Changes) {
+        let mut told = self.tell(first).await;
+        while told.is_ok() {
+            told = self.next().await;
+        }
     }
 
-    /// The next events; `None` when there will be none any more.
-    async fn next(&mut self) -> Option<Vec<Result<Event, axum::Error>>> {
-        if let Some(changes) = self.first.take() {
-            return Some(self.tell(changes));
-        }
-        if self.ended {
-            return None;
-        }
-        tokio::select! {
-            () = self.followed.may_have_changed() => {}
+    async fn next(&mut self) -> Result<(), Over> {
+        let closing = tokio::select! {
+            () = self.followed.may_have_changed() => false,
             // How those loads ended that were waited for, and no more.
-            () = self.edge.closing.cancelled() => self.ended = true,
+            () = self.edge.closing.cancelled() => true,
+            () = self.events.closed() => return Err(Over),
+        };
+        // A revoked key sees nothing more, however long ago its stream was opened. What cannot be found out now, can be later: a browser
+        // that is told of an error does not come back, so it waits.
+        if let Some(gate) = &self.edge.gate {
+            match gate.still_lets_in(&self.caller.principal).await {
+                Ok(()) => {}
+                Err(AccessError::Denied(_)) => return Err(Over),
+                Err(AccessError::Metadata(_)) if closing => return Err(Over),
+                Err(AccessError::Metadata(_)) => return self.pause().await,
+            }
         }
-        // A revoked key sees nothing more, however long ago its stream was opened.
-        if let Some(gate) = &self.edge.gate
-            && gate.still_lets_in(&self.caller.principal).await.is_err()
-        {
-            return None;
+        match self.followed.changes().await {
+            Ok(changes) => self.tell(changes).await?,
+            Err(_) => self.pause().await?,
         }
-        // What fails may succeed the next time. A browser that is told of an error does not come back; this one waits.
-        let changes = self.followed.changes().await;
-        Some(changes.map_or(Vec::new(), |changes| self.tell(changes)))
+        if closing { Err(Over) } else { Ok(()) }
     }
 
-    fn tell(&mut self, Changes { as_of, jobs }: Changes) -> Vec<Result<Event, axum::Error>> {
-        let events = jobs.iter().map(|job| self.event(as_of, job)).collect();
-        self.ended |= jobs.iter().any(|job| self.is_last(job));
-        events
+    async fn pause(&self) -> Result<(), Over> {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => Ok(()),
+            () = self.events.closed() => Err(Over),
+        }
     }
 
-    fn is_last(&self, job: &Job) -> bool {
-        !self.all && job.state.is_final()
-    }
-
-    fn event(&self, as_of: i64, job: &Job) -> Result<Event, axum::Error> {
-        let id = if self.is_last(job) { END.to_owned() } else { as_of.to_string() };
-        Event::default().id(id).event("job").json_data(job)
+    async fn tell(&mut self, Changes { changes, is_gone, .. }: Changes) -> Result<(), Over> {
+        for Change { job, seen } in changes {
+            let is_last = self.of_one && job.state.is_final();
+            let id = if is_last { END.to_owned() } else { seen.to_string() };
+            let event = Event::default().id(id).event("job").json_data(&job).map_err(|_| Over)?;
+            self.events.send_timeout(event, UNREAD_TIME).await.map_err(|_| Over)?;
+            if is_last {
+                return Err(Over);
+            }
+        }
+        if is_gone { Err(Over) } else { Ok(()) }
     }
 }

@@ -106,6 +106,6 @@ fn job_id(path: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     Ok(id)
 }
 
-fn no_such_job(id: &str) -> Problem {
+pub(super) fn no_such_job(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "job-not-found", "No such job", format!("there is no job {id:?}"))
 }

@@ -16,6 +16,7 @@ mod peer;
 mod problem;
 mod rejects;
 mod serve;
+mod streams;
 mod tables;
 mod tls;
 mod upload;
@@ -30,7 +31,6 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
@@ -38,6 +38,7 @@ use self::metrics::Metrics;
 pub use self::openapi::DOCUMENT as OPENAPI;
 pub use self::problem::Documents;
 pub use self::serve::{Shutdown, serve};
+use self::streams::Streams;
 pub use self::tls::{Tls, TlsError};
 use crate::access::{Gate, Role};
 use crate::config;
@@ -53,8 +54,7 @@ pub struct Edge {
     draining: AtomicBool,
     /// the last connections are being closed
     closing: CancellationToken,
-    /// one for each stream of events that may be open
-    event_streams: Arc<Semaphore>,
+    streams: Streams,
     metrics: Metrics,
 }
 
@@ -65,7 +65,7 @@ impl Edge {
         Arc::new(Edge {
             conductor,
             gate,
-            event_streams: Arc::new(Semaphore::new(settings.event_streams_max)),
+            streams: Streams::new(settings.event_streams_max, metrics.event_streams.clone()),
             settings,
             draining: AtomicBool::new(false),
             closing: CancellationToken::new(),

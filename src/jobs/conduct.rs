@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::accept::Accepted;
 use super::events::Bell;
 use super::instance::Identity;
+use super::keys::COMMIT_WAITERS_MAX;
 use super::progress::Registry;
 use super::replica::Replica;
 use super::request::{Describe, Failure};
@@ -41,6 +43,7 @@ pub struct Conductor {
     pub(super) running: Registry,
     pub(super) bell: Bell,
     pub(super) replayed: Arc<Counter>,
+    pub(super) key_waiters: Arc<Semaphore>,
     /// jobs that this instance has deleted because they were old
     pub(super) deleted: Arc<Counter>,
     pub(super) limits: Arc<Limits>,
@@ -56,18 +59,19 @@ impl Conductor {
     /// The target database cannot be asked which one it is, or the replica's URL cannot be read. A replica that is not there is no error.
     pub async fn new(bulk: Bulk, oltp: Oltp, replica: Option<config::Replica>, limits: Limits) -> Result<Conductor, DatabaseError> {
         let target = target_id(&bulk).await?;
-        let me = Identity::new();
+        let (me, bell) = (Identity::new(), Bell::new());
         let replica = match replica {
             Some(config::Replica { oltp, lag_max }) => Some(Replica::new(Oltp::new(oltp)?, lag_max, me.id)),
             None => None,
         };
         Ok(Conductor {
             me: Arc::new(me),
-            store: Store::new(oltp, replica, target),
+            store: Store::new(oltp, replica, target, bell.clone()),
             bulk,
             running: Registry::new(),
-            bell: Bell::new(),
+            bell,
             replayed: Arc::default(),
+            key_waiters: Arc::new(Semaphore::new(COMMIT_WAITERS_MAX)),
             deleted: Arc::default(),
             spools: Spools::new(limits.spool.clone()),
             limits: Arc::new(limits),

@@ -1,77 +1,100 @@
 //! What happens to jobs, as it happens, on whichever instance it does.
 //!
-//! The jobs themselves have the word. A change is told to every instance (NOTIFY, by a trigger on the table), and whoever follows jobs then
-//! asks the database what has changed, in the same way and with the same sight as any other question. Nothing hangs on being told: without
-//! it (behind a pooler, or while the listening connection is broken) one asks all the same, a little later.
+//! The jobs themselves have the word. Whoever follows some asks the database what has changed, in the same way and with the same sight as any
+//! other question: every second, and sooner when a bell rings. It rings at once for what this instance changes, and by NOTIFY for what others
+//! do. Nothing hangs on that: without it (behind a pooler, or while the listening connection is broken) one just hears a little later.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Job;
 use super::conduct::Conductor;
+use super::{Job, State};
 use crate::access::Sight;
 use crate::engine::oltp::{Listener, Oltp};
 use crate::error::DatabaseError;
 
-/// As `V6__events.sql` has it.
 const CHANNEL: &str = "pgsluice_jobs";
-/// How often those who follow jobs ask when nothing was told. Loads of this instance tell nobody how far they are, and are asked so often too.
-const POLL: Duration = Duration::from_secs(1);
-/// How long what is told is gathered, so that many changes are one question.
+/// For how long changes are gathered before the others are told. A transaction that tells makes those of the whole server that do wait for
+/// each other, until it is on disk: so none that changes a job does, and this one need not be on disk.
 const GATHER: Duration = Duration::from_millis(100);
-/// How long ago a job that was not seen yet may say that it has ended: its last statement takes no longer than a command may.
-const OVERLAP: Duration = Duration::from_secs(15);
+const TELL: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify('pgsluice_jobs', '')";
 /// After how long a connection that broke is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
+/// How often those who follow jobs ask when nothing was heard. Loads of this instance tell nobody how far they are, and are asked so often too.
+const POLL: Duration = Duration::from_secs(1);
+/// How often they ask at the most.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Jobs that ended earlier than this before the last question, and were not seen, are not looked for again: beyond the time that the statement
+/// which ends a job may take.
+const OVERLAP_BEYOND: Duration = Duration::from_secs(5);
+
 /// Rings when a job has changed.
 #[derive(Debug, Clone)]
-pub(super) struct Bell(watch::Sender<()>);
+pub(super) struct Bell {
+    heard: watch::Sender<()>,
+    /// this instance has changed something that the others have not been told of
+    untold: Arc<Notify>,
+}
 
 impl Bell {
     pub(super) fn new() -> Bell {
-        Bell(watch::Sender::new(()))
+        Bell { heard: watch::Sender::new(()), untold: Arc::default() }
     }
 
     /// Hears it from now on.
     pub(super) fn heard(&self) -> Heard {
-        Heard(self.0.subscribe())
+        Heard(self.heard.subscribe())
     }
 
-    /// Rings at everything that is told, until told to stop.
-    pub(super) async fn ring(&self, oltp: &Oltp, stop: &CancellationToken) {
-        if !oltp.can_listen() {
-            return;
+    /// This instance has changed a job.
+    pub(super) fn ring(&self) {
+        self.heard.send_replace(());
+        self.untold.notify_one();
+    }
+
+    /// Tells the others, and hears of them, until told to stop.
+    pub(super) async fn connect(&self, oltp: &Oltp, stop: &CancellationToken) {
+        if oltp.can_listen() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.tell(oltp) => {}
+                () = self.listen(oltp) => {}
+            }
         }
+    }
+
+    async fn tell(&self, oltp: &Oltp) {
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.ring_while_connected(oltp) => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LISTEN_AGAIN) => {}
+            self.untold.notified().await;
+            tokio::time::sleep(GATHER).await;
+            if let Err(error) = oltp.query(TELL, &[]).await {
+                tracing::debug!(%error, "other instances could not be told that jobs have changed");
             }
         }
     }
 
-    async fn ring_while_connected(&self, oltp: &Oltp) {
-        match oltp.listen(CHANNEL).await {
-            Ok(mut listener) => self.ring_with(&mut listener).await,
-            Err(error) => tracing::warn!(%error, "cannot listen to changes of jobs: asking for them every second"),
+    async fn listen(&self, oltp: &Oltp) {
+        loop {
+            match oltp.listen(CHANNEL).await {
+                Ok(mut listener) => self.ring_with(&mut listener).await,
+                Err(error) => tracing::warn!(%error, "cannot listen to changes of jobs: asking for them every second"),
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
         }
     }
 
     async fn ring_with(&self, listener: &mut Listener) {
         // What was told before it listened.
-        self.0.send_replace(());
+        self.heard.send_replace(());
         while listener.told().await.is_some() {
-            self.0.send_replace(());
+            self.heard.send_replace(());
         }
         tracing::debug!("the connection that listens to changes of jobs has ended");
     }
@@ -82,14 +105,12 @@ impl Bell {
 pub(super) struct Heard(watch::Receiver<()>);
 
 impl Heard {
-    /// Waits until it rings, and a moment longer.
+    /// Waits until it rings.
     pub(super) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             // Nobody is left to ring it.
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(GATHER).await;
-        self.0.mark_unchanged();
     }
 }
 
@@ -104,14 +125,49 @@ pub struct Follow {
     pub since: Option<i64>,
 }
 
-/// Jobs that have changed, and when they were looked at, which is from where to go on.
+/// What to ask of the database for somebody who follows jobs.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) follow: &'a Follow,
+    /// how long before `since` a job may have ended
+    pub(super) overlap: Duration,
+    /// those that were last seen open, whenever they ended
+    pub(super) open: &'a [Uuid],
+}
+
+/// What the database says to it: at most so many that have ended, those that did first.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// microseconds since 1970, by the database's clock, before anything was looked at
+    pub(super) as_of: i64,
+    /// each with when it ended; those that have not come last
+    pub(super) jobs: Vec<(Job, Option<i64>)>,
+    /// there are more that have ended
+    pub(super) is_cut: bool,
+}
+
+/// A job that has changed, and up to when whoever has seen this has seen everything.
+#[derive(Debug)]
+pub struct Change {
+    /// as it is now
+    pub job: Job,
+    /// microseconds since 1970, by the database's clock
+    pub seen: i64,
+}
+
+/// What has changed.
 #[derive(Debug)]
 pub struct Changes {
-    /// microseconds since 1970, by the database's clock
+    /// the jobs that did
+    pub changes: Vec<Change>,
+    /// up to when everything has been looked at: microseconds since 1970, by the database's clock
     pub as_of: i64,
-    /// as they are now, the oldest first
-    pub jobs: Vec<Job>,
+    /// the one job that is followed is there no more
+    pub is_gone: bool,
 }
+
+/// What makes a job worth showing again.
+type Face = (State, [u64; 5]);
 
 /// Follows jobs.
 #[derive(Debug)]
@@ -119,20 +175,28 @@ pub struct Followed {
     conductor: Conductor,
     follow: Follow,
     bell: Heard,
-    /// as they were last shown
-    shown: HashMap<Uuid, Job>,
-    next: Instant,
+    /// as they were last shown, and when they ended
+    shown: HashMap<Uuid, (Face, Option<i64>)>,
+    /// what was asked last time was not answered in full
+    is_behind: bool,
+    /// somebody follows from now on, and what ended before is not for them
+    is_new: bool,
+    asked: Instant,
 }
 
 impl Conductor {
     /// Follows jobs from now on, or from some time on.
     pub fn follow(&self, follow: Follow) -> Followed {
+        let is_new = follow.since.is_none() && follow.job.is_none();
+        let bell = self.bell.heard();
         Followed {
             conductor: self.clone(),
             follow,
-            bell: self.bell.heard(),
+            bell,
             shown: HashMap::new(),
-            next: Instant::now() + POLL,
+            is_behind: false,
+            is_new,
+            asked: Instant::now(),
         }
     }
 }
@@ -140,11 +204,14 @@ impl Conductor {
 impl Followed {
     /// Waits until something may have changed.
     pub async fn may_have_changed(&mut self) {
+        if self.is_behind {
+            return;
+        }
+        tokio::time::sleep_until(self.asked + PAUSE).await;
         tokio::select! {
-            () = tokio::time::sleep_until(self.next) => {}
+            () = tokio::time::sleep_until(self.asked + POLL) => {}
             () = self.bell.next() => {}
         }
-        self.next = Instant::now() + POLL;
     }
 
     /// What has changed since it was asked last. All of it comes, if need be more than once; between two questions a job may change more than
@@ -153,15 +220,43 @@ impl Followed {
     /// # Errors
     /// The metadata cannot be read; ask again.
     pub async fn changes(&mut self) -> Result<Changes, DatabaseError> {
-        let (as_of, mut jobs) = self.conductor.store.followed(&self.follow, OVERLAP).await?;
-        for job in &mut jobs {
-            self.conductor.running.overlay(job);
+        self.asked = Instant::now();
+        let store = &self.conductor.store;
+        let open: Vec<Uuid> = self.shown.iter().filter(|(_, (_, ended))| ended.is_none()).map(|(id, _)| *id).collect();
+        let overlap_max = store.oltp().command_timeout() + OVERLAP_BEYOND;
+        // The next page of one answer begins where the last one ended.
+        let overlap = if self.is_behind { Duration::ZERO } else { overlap_max };
+        let Reply { as_of, jobs, is_cut } = store.followed(&Question { follow: &self.follow, overlap, open: &open }).await?;
+        let is_gone = self.follow.job.is_some() && jobs.is_empty();
+        let mut seen = self.follow.since.unwrap_or(as_of);
+        let mut changes = Vec::new();
+        for (mut job, ended) in jobs {
+            self.conductor.running.overlay(&mut job);
+            // Whoever comes back with this has seen all that ended before.
+            seen = seen.max(ended.unwrap_or(if is_cut { seen } else { as_of }));
+            let face = face(&job);
+            let shown = self.shown.insert(job.id, (face, ended));
+            if shown.is_none_or(|(shown, _)| shown != face) && !(self.is_new && job.state.is_final()) {
+                changes.push(Change { job, seen });
+            }
         }
-        let now: HashMap<Uuid, Job> = jobs.iter().map(|job| (job.id, job.clone())).collect();
-        // Whoever follows from now on is not told what ended before.
-        let is_first = self.follow.since.replace(as_of).is_none() && self.follow.job.is_none();
-        jobs.retain(|job| !(is_first && job.state.is_final()) && self.shown.get(&job.id) != Some(job));
-        self.shown = now;
-        Ok(Changes { as_of, jobs })
+        if !is_cut {
+            seen = as_of;
+        }
+        // What ended before that is not looked at again.
+        let horizon = seen.saturating_sub(i64::try_from(overlap_max.as_micros()).unwrap_or(i64::MAX));
+        self.shown.retain(|_, (_, ended)| ended.is_none_or(|ended| ended >= horizon));
+        self.is_behind = is_cut;
+        self.is_new = self.is_new && is_cut;
+        self.follow.since = Some(seen);
+        Ok(Changes { changes, as_of: seen, is_gone })
     }
+}
+
+/// Time goes by for every load; that alone is no change.
+fn face(job: &Job) -> Face {
+    (
+        job.state,
+        [job.rows_received, job.rows_loaded, job.rows_rejected, job.bytes_received, job.bytes_decoded],
+    )
 }

@@ -19,6 +19,8 @@ use crate::ingest::digest::{Declared, sha256};
 /// How long a load that is being committed is waited for: it is as good as over, one way or the other.
 const COMMIT_WAIT: Duration = Duration::from_secs(20);
 const COMMIT_POLL: Duration = Duration::from_millis(100);
+/// How many may wait for that at a time. They count against no limit of theirs, and each asks again and again.
+pub(super) const COMMIT_WAITERS_MAX: usize = 32;
 
 /// How often a load comes back for a key whose holder was gone when it was looked at. Each time another load has ended meanwhile.
 const ATTEMPTS_MAX: usize = 10;
@@ -161,6 +163,7 @@ impl Conductor {
             return Ok(None);
         };
         let deadline = Instant::now() + COMMIT_WAIT;
+        let mut waiting = None;
         loop {
             let Some(holder) = self.key_holder(claim, table).await? else {
                 return Ok(None);
@@ -176,6 +179,10 @@ impl Conductor {
                 }
                 State::Committing if Instant::now() < deadline => {}
                 _ => return Err(Failure::KeyInProgress { job: Some(job) }),
+            }
+            if waiting.is_none() {
+                let place = self.key_waiters.try_acquire();
+                waiting = Some(place.map_err(|_| Failure::KeyInProgress { job: Some(job) })?);
             }
             tokio::select! {
                 stop = stopper.stopped() => return Err(Failure::Stopped(stop)),

@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 pub use self::accept::Accepted;
 pub use self::conduct::Conductor;
-pub use self::events::{Changes, Follow, Followed};
+pub use self::events::{Change, Changes, Follow, Followed};
 pub use self::keys::{Admission, Difference, Key};
 pub use self::recovery::Housekeeper;
 pub use self::replica::ReplicaStats;

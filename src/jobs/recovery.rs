@@ -84,7 +84,7 @@ impl Housekeeper {
                 }
             }
         };
-        let changes = self.conductor.bell.ring(self.conductor.store.oltp(), &stop);
+        let changes = self.conductor.bell.connect(self.conductor.store.oltp(), &stop);
         tokio::join!(heartbeats, replica, loads, orphans, cancellations, changes);
         let me = self.conductor.me.id;
         if let Err(error) = self.conductor.store.forget(me).await {
@@ -167,7 +167,7 @@ impl Housekeeper {
         }
         for orphan in store.unfinished(self.conductor.me.id).await? {
             if suspects.contains(&orphan.id) {
-                self.resolve(orphan).await?;
+                warn_of(self.resolve(orphan).await);
             }
         }
         Ok(())
@@ -175,7 +175,8 @@ impl Housekeeper {
 
     async fn resolve_instance(&self, instance: Uuid) -> Result<(), DatabaseError> {
         for orphan in self.conductor.store.unfinished(instance).await? {
-            self.resolve(orphan).await?;
+            // One that cannot be resolved keeps no other from it.
+            warn_of(self.resolve(orphan).await);
         }
         self.conductor.store.forget(instance).await
     }

@@ -23,6 +23,13 @@ const BATCH_REJECTS: i32 = 5000;
 const PERIOD_MAX: Duration = Duration::from_secs(600);
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
+/// Jobs to delete.
+struct Batch {
+    jobs: Vec<Uuid>,
+    /// there are more
+    is_cut: bool,
+}
+
 /// The part of one instance in it.
 #[derive(Debug)]
 pub(super) struct Sweeper<'a> {
@@ -53,13 +60,13 @@ impl<'a> Sweeper<'a> {
         if !self.is_elected().await? {
             return Ok(());
         }
-        let jobs = self.old_jobs().await?;
+        let Batch { jobs, is_cut } = self.old_jobs().await?;
         if jobs.is_empty() {
             return Ok(());
         }
         commit::forget(&self.conductor.bulk, &jobs).await?;
         // By number, so that no statement reads what the last one has deleted. Only the last job may have more rows than one takes: a million.
-        let mut after = 0;
+        let mut after = self.first_reject(&jobs).await? - 1;
         while self.delete_rejects(&jobs, after).await? > 0 {
             after += BATCH_REJECTS;
         }
@@ -67,6 +74,8 @@ impl<'a> Sweeper<'a> {
         self.conductor.deleted.add(deleted);
         if deleted > 0 {
             tracing::info!(jobs = deleted, "deleted jobs that were older than --job-retention");
+        }
+        if is_cut {
             self.next = Instant::now();
         }
         Ok(())
@@ -84,7 +93,7 @@ impl<'a> Sweeper<'a> {
 
     /// Jobs of this target that ended long enough ago. One that holds an idempotency key is kept for as long as the key stands. What has not
     /// ended, or nobody knows how, is not among them.
-    async fn old_jobs(&self) -> Result<Vec<Uuid>, DatabaseError> {
+    async fn old_jobs(&self) -> Result<Batch, DatabaseError> {
         // now() and not clock_timestamp(), which no index can be asked for.
         let old = format!(
             "SELECT id, finished_at, rows_rejected FROM pgsluice.jobs \
@@ -93,7 +102,8 @@ impl<'a> Sweeper<'a> {
              ORDER BY finished_at LIMIT $4"
         );
         let sql = format!(
-            "SELECT id FROM (SELECT id, sum(rows_rejected) OVER (ORDER BY finished_at, id) - rows_rejected AS before FROM ({old}) old) old \
+            "SELECT id, count FROM (SELECT id, count(*) OVER () AS count, \
+                sum(rows_rejected) OVER (ORDER BY finished_at, id) - rows_rejected AS before FROM ({old}) old) old \
              WHERE before < $5"
         );
         let store = &self.conductor.store;
@@ -106,7 +116,16 @@ impl<'a> Sweeper<'a> {
             (&BATCH_REJECTS, Type::INT4),
         ];
         let rows = store.oltp().query(&sql, &params).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let found: i64 = rows.first().map(|row| row.try_get(1)).transpose()?.unwrap_or(0);
+        let jobs = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<_>, DatabaseError>>()?;
+        Ok(Batch { is_cut: found == BATCH_JOBS || (jobs.len() as i64) < found, jobs })
+    }
+
+    /// The lowest number that there is in the jobs' reports: those below may be gone already, if the last attempt was interrupted.
+    async fn first_reject(&self, jobs: &[Uuid]) -> Result<i32, DatabaseError> {
+        let sql = "SELECT coalesce(min(number), 1) FROM pgsluice.rejects WHERE job_id = ANY ($1)";
+        let rows = self.conductor.store.oltp().query(sql, &[(&jobs, Type::UUID_ARRAY)]).await?;
+        Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(1))
     }
 
     /// The rows of the jobs' reports that come next after that number; how many they were.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::report::by_column;
-use super::store::{Counts, Store};
-use super::{Job, rejects_url};
+use super::store::{Counts, Store, vanished};
+use super::{Job, State, rejects_url};
+use crate::access::Sight;
 use crate::error::{DatabaseError, LoadError, Stop};
 use crate::ingest::rejects::{Rejects, Report};
 use crate::ingest::{Stopper, Witness};
@@ -71,8 +72,14 @@ impl Witness for JobRow<'_> {
         if is_mine {
             return Ok(());
         }
-        // Cancelled on another instance, or taken for dead and resolved by one.
-        self.stopper.stop(Stop::Cancelled);
-        Err(Stop::Cancelled.into())
+        let stop = match self.store.get(self.id, &Sight::default()).await.map_err(LoadError::Metadata)?.map(|job| job.state) {
+            // The metadata have lost it, as in a failover to a standby that did not have it yet.
+            None => return Err(LoadError::Metadata(vanished(self.id))),
+            // Taken for dead by another instance, and resolved.
+            Some(State::Failed) => Stop::Interrupted,
+            Some(_) => Stop::Cancelled,
+        };
+        self.stopper.stop(stop);
+        Err(stop.into())
     }
 }

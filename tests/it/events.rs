@@ -1,6 +1,7 @@
 //! Server-sent events: each change of a job is seen, on whichever instance, by whoever may see it, and nothing is missed by whoever comes
 //! back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::{Answer, Bouncer, Database, Events, Service, Trickle, World, keys, make_key};
@@ -81,18 +82,106 @@ async fn whoever_comes_back_has_missed_nothing() {
     for _ in 0..20 {
         missed.push(world.load_csv("t", "id\n1\n").await.committed(1)["id"].as_str().unwrap().to_owned());
     }
-    let request = world.http.get(world.url("/v1/events")).header("Last-Event-ID", &last.id);
-    let mut events = Events::open(request).await;
-    for id in missed {
-        let seen = events.next().await.unwrap();
-        assert_eq!((seen.job["id"].as_str(), seen.state()), (Some(id.as_str()), "committed"));
+    // However often it is cut off.
+    let mut since = last.id;
+    let mut seen = BTreeSet::new();
+    for _ in 0..missed.len() {
+        let request = world.http.get(world.url("/v1/events")).header("Last-Event-ID", &since);
+        let mut events = Events::open(request).await;
+        let event = events.next_where(|event| !seen.contains(event.job["id"].as_str().unwrap())).await;
+        assert_eq!(event.state(), "committed");
+        seen.insert(event.job["id"].as_str().unwrap().to_owned());
+        since = event.id;
     }
+    assert_eq!(seen, missed.into_iter().collect());
     for id in ["x", "-1", "end", "99999999999999999999", "9223372036854775807"] {
         let request = world.http.get(world.url("/v1/events")).header("Last-Event-ID", id);
         Answer::of(request.send().await.unwrap()).await.problem(400, "unreadable-header");
     }
     world.get("/v1/events?from=1").await.problem(400, "invalid-option");
     world.get(&path("019a0000-0000-7000-8000-000000000000")).await.problem(404, "job-not-found");
+}
+
+/// More than are looked at at a time, and many of them at the same moment.
+#[tokio::test]
+async fn whoever_was_away_for_long_is_shown_everything() {
+    let world = world(&[]).await;
+    let (load, _) = running(&world).await;
+    world
+        .db
+        .sql(
+            "INSERT INTO pgsluice.jobs (id, instance, target, table_name, state, format, mode, backend_pid, backend_start, created_at, finished_at) \
+             SELECT gen_random_uuid(), instance, target, table_name, 'committed', format, mode, 1, 1, created_at, \
+               created_at - interval '9 days' + (n / 700) * interval '1 hour' FROM pgsluice.jobs, generate_series(1, 3500) n",
+        )
+        .await;
+    let request = world.http.get(world.url("/v1/events")).header("Last-Event-ID", "0");
+    let mut events = Events::open(request).await;
+    let mut seen = BTreeSet::new();
+    let (mut last, mut running) = (0, 0);
+    while seen.len() < 3500 {
+        let event = events.next().await.unwrap();
+        // None twice, and an id says that all before it was there.
+        if event.state() == "running" {
+            running += 1;
+        } else {
+            assert!(seen.insert(event.job["id"].to_string()), "{event:?}");
+        }
+        let id = event.id.parse::<i64>().unwrap();
+        assert!(id >= last);
+        last = id;
+    }
+    assert_eq!(running, 1);
+    load.finish().await.committed(1);
+    events.next_where(|event| event.state() == "committed").await;
+}
+
+/// Its place is somebody else's again.
+#[tokio::test]
+async fn a_key_has_a_part_of_the_streams_and_loses_them_unread() {
+    let world = world(&["--require-keys", "--event-streams-max", "8"]).await;
+    let (one, other) = (make_key(&world.db.url, "read", "*.*", &[]), make_key(&world.db.url, "admin", "*.*", &[]));
+    let open = async |key: &str| world.http.get(world.url("/v1/events")).bearer_auth(key).send().await.unwrap();
+    let unread = [open(&one).await, open(&one).await];
+    let refused = Answer::of(open(&one).await).await;
+    assert!(refused.problem(503, "too-many-event-streams")["detail"].as_str().unwrap().contains("with this key"));
+    assert_eq!(open(&other).await.status(), 200);
+    let streams = async || {
+        let page = world
+            .http
+            .get(world.url("/metrics"))
+            .bearer_auth(&other)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let line = page.lines().find(|line| line.starts_with("pgsluice_event_streams ")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let id = one.split('_').nth(1).unwrap();
+    assert!(keys(&world.db.url, &["revoke", id]).status.success());
+    for _ in 0..200 {
+        if streams().await == "0" {
+            return drop(unread);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the streams of a revoked key keep their places");
+}
+
+#[tokio::test]
+async fn a_followed_job_that_is_deleted_ends_its_stream() {
+    let world = world(&[]).await;
+    let (load, id) = running(&world).await;
+    let mut events = follow(&world, &world.service, &path(&id)).await;
+    assert_eq!(events.next().await.unwrap().state(), "running");
+    world.db.sql("DELETE FROM pgsluice.jobs").await;
+    assert_eq!(events.next().await, None);
+    // Its row is the witness of the commit: without it, nothing is.
+    load.finish().await.problem(503, "metadata-unavailable");
+    assert_eq!(world.db.count("t").await, 0);
 }
 
 #[tokio::test]
@@ -202,7 +291,9 @@ async fn there_are_so_many_streams_and_no_more() {
     let world = world(&["--event-streams-max", "2"]).await;
     let first = follow(&world, &world.service, "/v1/events").await;
     let mut second = follow(&world, &world.service, "/v1/events").await;
-    world.get("/v1/events").await.problem(503, "saturated");
+    let refused = world.get("/v1/events").await;
+    assert!(refused.problem(503, "too-many-event-streams")["detail"].as_str().unwrap().starts_with("2 streams"));
+    assert!(refused.headers.contains_key("retry-after"));
     let id = world.load_csv("t", "id\n1\n").await.committed(1)["id"].clone();
     second.next_where(|event| event.job["id"] == id).await;
     drop(first);

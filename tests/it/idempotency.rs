@@ -525,7 +525,6 @@ async fn jobs_from_before_there_were_keys_are_kept() {
              DROP COLUMN key_fingerprint, DROP COLUMN key_digest, DROP COLUMN key_expired, \
              DROP COLUMN rejected_by_column, DROP COLUMN rejects_header; DROP TABLE pgsluice.rejects; DROP TABLE pgsluice.keys; \
              DROP TABLE pgsluice.sweeps; DROP INDEX pgsluice.jobs_finished, pgsluice.jobs_ended; \
-             DROP TRIGGER tell_of_jobs ON pgsluice.jobs; DROP FUNCTION pgsluice.tell_of_jobs; \
              DELETE FROM pgsluice.metadata_migrations WHERE version > 1",
         )
         .await;

@@ -39,9 +39,16 @@ impl Oltp {
         // Room for one: that something was told is all there is to know, however often it was.
         let (tell, told) = mpsc::channel(1);
         let hosts = Hosts::to_write(&settings.url, &name, settings.pool_timeout)?.telling(tell);
-        let link = hosts.connect().await?;
-        link.client.batch_execute(&format!("LISTEN {channel}")).await?;
-        Ok(Listener { link, told })
+        let listener = Listener { link: hosts.connect().await?, told };
+        listener.link.client.batch_execute(&format!("LISTEN {channel}")).await?;
+        Ok(listener)
+    }
+}
+
+impl Drop for Listener {
+    /// Also while an answer is owed, for which the driver would wait.
+    fn drop(&mut self) {
+        self.link.io.abort();
     }
 }
 

@@ -10,7 +10,7 @@ mod session;
 mod statements;
 mod stats;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -70,6 +70,11 @@ impl Oltp {
     pub async fn query_both(&self, first: Query<'_>, second: Query<'_>) -> Result<(Vec<Row>, Vec<Row>), DatabaseError> {
         self.observed(async |lease| lease.in_time(async |session| session.query_both(first, second).await).await)
             .await
+    }
+
+    /// How long one query may take.
+    pub fn command_timeout(&self) -> Duration {
+        self.pool.settings().command_timeout
     }
 
     /// What the pool has done so far, and what it is doing now.

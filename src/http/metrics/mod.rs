@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub(super) use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::collect::Jobs;
@@ -32,17 +32,8 @@ pub(super) struct Metrics {
     problems: Family<Labels, Counter>,
     /// requests without an answer yet
     pub(super) in_flight: Gauge,
-    event_streams: Gauge,
-}
-
-/// A stream of events that is open for as long as this lives.
-#[derive(Debug)]
-pub(super) struct Streaming(Gauge);
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    /// streams of events that are open
+    pub(super) event_streams: Gauge,
 }
 
 /// What is told apart of requests; each has few values, whatever clients send.
@@ -81,12 +72,6 @@ impl Metrics {
         let event_streams = Gauge::default();
         ours.register("event_streams", "Streams of events that are open", event_streams.clone());
         Metrics { registry, requests, latency, problems, in_flight, event_streams }
-    }
-
-    /// A stream of events is open.
-    pub(super) fn streaming(&self) -> Streaming {
-        self.event_streams.inc();
-        Streaming(self.event_streams.clone())
     }
 
     /// One request has got its answer, or nobody waits for it any more.

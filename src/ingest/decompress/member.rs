@@ -97,8 +97,9 @@ impl BufRead for Begun {
 
     fn consume(&mut self, amount: usize) {
         let missing = Begun::HEAD_BYTES_MAX - self.head.len();
-        // What is taken has been looked at, and is still there.
-        if missing > 0
+        // What is taken has been looked at, and is still there. (The library also takes nothing, before it has looked.)
+        if amount > 0
+            && missing > 0
             && let Ok(bytes) = self.input.fill_buf()
         {
             self.head.extend_from_slice(&bytes[..amount.min(missing)]);

@@ -1,5 +1,6 @@
 //! The jobs' metadata in SQL, over the OLTP engine.
 
+mod followed;
 mod instances;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 pub(super) use self::instances::Orphan;
-use super::events::Follow;
+use super::events::Bell;
 use super::keys::{Claim, Holder, TableName};
 use super::replica::{Replica, Wanted};
 use super::report::{self, Rejected};
@@ -83,12 +84,13 @@ pub(super) struct Store {
     oltp: Oltp,
     replica: Option<Replica>,
     target: Uuid,
+    bell: Bell,
 }
 
 impl Store {
     /// For loads into the target database of that id.
-    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid) -> Store {
-        Store { oltp, replica, target }
+    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid, bell: Bell) -> Store {
+        Store { oltp, replica, target, bell }
     }
 
     /// One statement that changes a job, or would have. Whatever it says, a replica that does not know of it yet has to be asked no more.
@@ -97,6 +99,7 @@ impl Store {
         if let Some(replica) = &self.replica {
             replica.changed();
         }
+        self.bell.ring();
         changed
     }
 
@@ -240,6 +243,8 @@ impl Store {
             (&filter.sight.tables, Type::TEXT_ARRAY),
         ];
         let from_replica = match &self.replica {
+            // Whoever asks after a key wants to know whether to send a load again: no answer may be too old for that.
+            _ if filter.idempotency_key.is_some() => None,
             Some(replica) => replica.query((&sql, &params), Wanted::OwnChanges).await,
             None => None,
         };
@@ -248,31 +253,6 @@ impl Store {
             None => self.oltp.query(&sql, &params).await?,
         };
         rows.iter().map(|row| Ok(job(row)?)).collect()
-    }
-
-    /// The jobs that somebody follows, of those that have ended only the ones that did after `since`, the oldest first; and when that was, by
-    /// the database's clock.
-    pub(super) async fn followed(&self, follow: &Follow, overlap: Duration) -> Result<(i64, Vec<Job>), DatabaseError> {
-        let which = match follow.job {
-            Some(_) => "id = $1",
-            None => {
-                "$1::uuid IS NULL AND (state IN ('running', 'committing') OR finished_at >= \
-                    coalesce(to_timestamp($2::bigint / 1000000.0), now()) - make_interval(secs => $5))"
-            }
-        };
-        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE {which} AND {} ORDER BY id", in_sight(3, 4));
-        let params: [Param<'_>; 5] = [
-            (&follow.job, Type::UUID),
-            (&follow.since, Type::INT8),
-            (&follow.sight.principal, Type::TEXT),
-            (&follow.sight.tables, Type::TEXT_ARRAY),
-            (&overlap.as_secs_f64(), Type::FLOAT8),
-        ];
-        let clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-        let (clock, rows) = self.oltp.query_both((clock, &[]), (&sql, &params)).await?;
-        let as_of = clock.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
-        let jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
-        Ok((as_of, jobs))
     }
 
     /// running → committing; false when the job is no longer running, so that the load must not commit. Asked again after an answer that
@@ -392,7 +372,7 @@ fn one_job() -> String {
     format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3))
 }
 
-fn vanished(id: Uuid) -> DatabaseError {
+pub(super) fn vanished(id: Uuid) -> DatabaseError {
     DatabaseError {
         message: format!("the row of job {id} is gone or has moved on"),
         ..DatabaseError::default()

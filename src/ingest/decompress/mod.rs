@@ -265,6 +265,22 @@ mod tests {
         bodies
     }
 
+    /// Found by fuzzing: what ends a frame of zstd too early may show in its first bytes, and has to come out as it is.
+    #[test]
+    fn a_cut_below_a_small_zstd_frame_is_a_cut() {
+        for data in [&b"2*\0"[..], b"", b"a,b\n1,2\n3,4\n"] {
+            let frame = zstd_with(data, true, 0);
+            for (coding, body) in
+                [(Coding::Gzip, gzip(&frame)), (Coding::Brotli, brotli(&frame)), (Coding::Zstd, zstd_with(&frame, true, 0))]
+            {
+                for (cut, frame_bytes) in (1..body.len()).flat_map(|cut| [(cut, 1), (cut, 1000)]) {
+                    let decoded = decode(&body[..cut], &[Coding::Zstd, coding], frame_bytes, &Limits::default());
+                    assert_eq!(decoded, Err("truncated-encoding"), "{coding:?} cut at {cut}");
+                }
+            }
+        }
+    }
+
     /// Found by fuzzing: the library holds such a frame to its size where it has all of it at once, and does not where it comes piece by piece.
     #[test]
     fn a_zstd_frame_that_ends_with_an_empty_block_has_the_size_that_it_tells() {

@@ -25,6 +25,9 @@ use super::tls::{Tls, is_handshake, is_http2};
 use super::whole::Whole;
 use crate::config;
 
+/// What is read from a client at once, and what a request's head may take. Larger reads are not faster, and make memory a matter of chance.
+const READ_BYTES_MAX: usize = 128 << 10;
+
 /// What all connections are served with.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -39,7 +42,10 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(router: Router, settings: &config::Http, tls: Option<Arc<Tls>>) -> Connections {
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        http1
+            .max_buf_size(READ_BYTES_MAX)
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout);
         Connections {
             router,
             http1,

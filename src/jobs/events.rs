@@ -20,10 +20,8 @@ use crate::engine::oltp::{Listener, Oltp};
 use crate::error::DatabaseError;
 
 const CHANNEL: &str = "pgsluice_jobs";
-/// For how long changes are gathered before the others are told. A transaction that tells makes those of the whole server that do wait for
-/// each other, until it is on disk: so none that changes a job does, and this one need not be on disk.
+/// For how long changes are gathered before the others are told: each time makes commits of the whole server wait for each other.
 const GATHER: Duration = Duration::from_millis(100);
-const TELL: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify('pgsluice_jobs', '')";
 /// After how long a connection that broke is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
@@ -74,7 +72,7 @@ impl Bell {
         loop {
             self.untold.notified().await;
             tokio::time::sleep(GATHER).await;
-            if let Err(error) = oltp.query(TELL, &[]).await {
+            if let Err(error) = oltp.notify(CHANNEL).await {
                 tracing::debug!(%error, "other instances could not be told that jobs have changed");
             }
         }

@@ -19,6 +19,8 @@ use crate::ingest::commit::{Outcome, resolve};
 
 /// A server process that was told to end usually has within this time; if not, the next round asks again.
 const TERMINATION_WAIT: Duration = Duration::from_millis(500);
+/// The first change is followed at once, the next ones together: thousands of short loads a second must not ask thousands of times.
+const CANCELLATIONS_APART: Duration = Duration::from_millis(100);
 
 /// The housekeeper of one instance.
 pub struct Housekeeper {
@@ -82,6 +84,7 @@ impl Housekeeper {
                     () = stop.cancelled() => return,
                     () = heard.next() => warn_of(self.attend_cancellations().await),
                 }
+                stop.run_until_cancelled(tokio::time::sleep(CANCELLATIONS_APART)).await;
             }
         };
         let changes = self.conductor.bell.connect(self.conductor.store.oltp(), &stop);

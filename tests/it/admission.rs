@@ -197,13 +197,13 @@ async fn a_table_has_slots_of_its_own_however_it_is_spelled() {
 
 #[tokio::test]
 async fn loads_share_a_memory_budget() {
-    // A CSV load needs the queues' 4 MiB and twice a record.
-    let flags = ["--bulk-slots", "4", "--record-bytes-max", "1048576", "--memory-budget", "10000000", "--bulk-slot-wait-ms", "100"];
+    // A CSV load needs the queues' 2 MiB and twice a record.
+    let flags = ["--bulk-slots", "4", "--record-bytes-max", "1048576", "--memory-budget", "7000000", "--bulk-slot-wait-ms", "100"];
     let world = world(&flags).await;
     let first = at_work(&world, "t").await;
     let refused = world.load_csv("u", "id,filler\n2,x\n").await;
     let detail = refused.problem(503, "saturated")["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("--memory-budget") && detail.contains("6291456 bytes"), "{detail}");
+    assert!(detail.contains("--memory-budget") && detail.contains("4194304 bytes"), "{detail}");
     assert!(refused.headers.contains_key("retry-after"));
     first.finish().await.committed(1);
     // One that may need more than there is runs all the same: alone.

@@ -1,8 +1,9 @@
-//! LISTEN, on a connection of its own: one of the pool is somebody else's with every query.
+//! LISTEN, on a connection of its own: one of the pool is somebody else's with every query; and NOTIFY.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_postgres::types::Type;
 
 use super::Oltp;
 use crate::engine::hosts::{Hosts, Link};
@@ -11,6 +12,10 @@ use crate::error::DatabaseError;
 
 /// How often a connection on which nothing is told is looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
+
+/// Transactions that notify commit one after the other, in the whole server, until each is on disk: so none that changes anything does it,
+/// and this one need not be on disk.
+const NOTIFY: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, '')";
 
 /// A connection that hears what is told on one channel.
 #[derive(Debug)]
@@ -23,6 +28,14 @@ impl Oltp {
     /// Whether there is anything to listen to. A pooler gives each transaction to another server connection, and none to what comes after.
     pub fn can_listen(&self) -> bool {
         !self.pool.settings().behind_pooler
+    }
+
+    /// Tells those who listen to a channel.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn notify(&self, channel: &str) -> Result<(), DatabaseError> {
+        self.query(NOTIFY, &[(&channel, Type::TEXT)]).await.map(drop)
     }
 
     /// Listens to a channel.

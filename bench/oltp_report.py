@@ -19,6 +19,8 @@ CAVEATS = """\
 - pgsluice answers over HTTP with the whole job as JSON; `wrk` asks, with one thread. The Python peers ask PostgreSQL directly, from as
   many tasks, and do nothing with the row: no HTTP, no JSON. Every pool has the same number of database connections, except the shared
   ones, which say theirs.
+- pgsluice asks for the jobs that are asked for at the same time in one query ([POOLS.md](POOLS.md)); the tasks of the Python peers ask each by
+  themselves, as drivers do.
 - **× asyncpg** is the ratio of the medians of the rounds, under the same conditions: above 1 is more throughput. *p50* and *p99* are the
   medians of the rounds' percentiles.
 - *With two loads*: two TPC-H lineitem CSVs are being loaded through the pgsluice of the measurement, one after the other into a table each,

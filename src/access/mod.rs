@@ -85,7 +85,7 @@ impl Principal {
 }
 
 /// Which jobs somebody may see: those that both let through. By default all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Sight {
     /// only this one's
     pub principal: Option<String>,

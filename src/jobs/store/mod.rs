@@ -2,6 +2,7 @@
 
 mod followed;
 mod instances;
+mod lookup;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 pub(super) use self::instances::Orphan;
+use self::lookup::{Lookup, Server};
 use super::events::Bell;
 use super::keys::{Claim, Holder, TableName};
 use super::replica::{Replica, Wanted};
@@ -83,6 +85,7 @@ pub(super) struct Counts {
 pub(super) struct Store {
     oltp: Oltp,
     replica: Option<Replica>,
+    lookup: Lookup,
     target: Uuid,
     bell: Bell,
 }
@@ -90,7 +93,8 @@ pub(super) struct Store {
 impl Store {
     /// For loads into the target database of that id.
     pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid, bell: Bell) -> Store {
-        Store { oltp, replica, target, bell }
+        let lookup = Lookup::new(oltp.clone(), replica.clone());
+        Store { oltp, replica, lookup, target, bell }
     }
 
     /// One statement that changes a job, or would have. Whatever it says, a replica that does not know of it yet has to be asked no more.
@@ -206,17 +210,14 @@ impl Store {
 
     /// A job as the primary has it.
     pub(super) async fn get(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-        one(&self.oltp.query(&one_job(), &params).await?)
+        self.lookup.find(Server::Primary, id, sight).await
     }
 
     /// A job for whoever asks. What the replica says of one that is at its end stays true; of any other, and of one that it does not know,
     /// the primary knows more.
     pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        if let Some(replica) = &self.replica {
-            let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
-            let rows = replica.query((&one_job(), &params), Wanted::Recent).await;
-            let job = rows.map(|rows| one(&rows)).transpose()?.flatten();
+        if self.replica.is_some() {
+            let job = self.lookup.find(Server::Replica, id, sight).await?;
             if let Some(job) = job.filter(|job| job.state.is_final()) {
                 return Ok(Some(job));
             }
@@ -366,10 +367,6 @@ impl Store {
         let params: [Param<'_>; 3] = [(&id, Type::UUID), (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
         Ok(!self.change(&sql, &params).await?.is_empty())
     }
-}
-
-fn one_job() -> String {
-    format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = $1 AND {}", in_sight(2, 3))
 }
 
 pub(super) fn vanished(id: Uuid) -> DatabaseError {

@@ -1,0 +1,121 @@
+//! Jobs by their ids. Those that are asked for at the same time are asked for together.
+//!
+//! A question costs the server, and us, far more than one more row in its answer. So it is asked at once as long as few others are under way;
+//! whoever comes while there are more waits for the next question, which takes along all that have come meanwhile. Nobody's answer is older
+//! than their question.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{COLUMNS, in_sight, job};
+use crate::access::Sight;
+use crate::engine::oltp::{Oltp, Param};
+use crate::error::DatabaseError;
+use crate::jobs::Job;
+use crate::jobs::replica::{Replica, Wanted};
+
+/// So many questions are under way before others wait: while the server thinks about one, we take in the answer to the other.
+const UNDER_WAY: usize = 2;
+/// For how long they wait: a question that hangs must not hold up those that would not.
+const WAIT_MAX: Duration = Duration::from_millis(5);
+
+/// Finds jobs; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Lookup(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    oltp: Oltp,
+    replica: Option<Replica>,
+    turns: Semaphore,
+    waiting: Mutex<HashMap<Group, Vec<Asked>>>,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Server {
+    Primary,
+    /// which may be in no state to answer, and then knows of no job
+    Replica,
+}
+
+/// What one question can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Group {
+    server: Server,
+    sight: Sight,
+}
+
+/// Somebody who waits for a job.
+#[derive(Debug)]
+struct Asked {
+    id: Uuid,
+    answer: oneshot::Sender<Result<Option<Job>, DatabaseError>>,
+}
+
+impl Lookup {
+    pub(super) fn new(oltp: Oltp, replica: Option<Replica>) -> Lookup {
+        let turns = Semaphore::new(UNDER_WAY);
+        Lookup(Arc::new(Inner { oltp, replica, turns, waiting: Mutex::default() }))
+    }
+
+    /// A job that is in sight.
+    pub(super) async fn find(&self, server: Server, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        let (answer, answered) = oneshot::channel();
+        let group = Group { server, sight: sight.clone() };
+        let is_first = {
+            let mut waiting = self.waiting();
+            let asked = waiting.entry(group.clone()).or_default();
+            asked.push(Asked { id, answer });
+            asked.len() == 1
+        };
+        if is_first {
+            // On its own, because whoever came first may be gone before the others have their answers.
+            tokio::spawn(self.clone().ask(group));
+        }
+        let gone = |_| DatabaseError { message: "the question was given up".to_owned(), ..DatabaseError::default() };
+        answered.await.map_err(gone)?
+    }
+
+    /// Asks for all that wait, when it is their turn.
+    async fn ask(self, group: Group) {
+        let turn = tokio::time::timeout(WAIT_MAX, self.0.turns.acquire()).await;
+        let mut asked = self.waiting().remove(&group).unwrap_or_default();
+        asked.retain(|asked| !asked.answer.is_closed());
+        if asked.is_empty() {
+            return;
+        }
+        let ids: Vec<Uuid> = asked.iter().map(|asked| asked.id).collect();
+        let jobs = self.jobs(&group, &ids).await;
+        drop(turn);
+        for Asked { id, answer } in asked {
+            let found = match &jobs {
+                Ok(jobs) => Ok(jobs.get(&id).cloned()),
+                Err(error) => Err(error.clone()),
+            };
+            // Who is gone by now needs none.
+            let _ = answer.send(found);
+        }
+    }
+
+    async fn jobs(&self, group: &Group, ids: &[Uuid]) -> Result<HashMap<Uuid, Job>, DatabaseError> {
+        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = ANY ($1) AND {}", in_sight(2, 3));
+        let Sight { principal, tables } = &group.sight;
+        let params: [Param<'_>; 3] = [(&ids, Type::UUID_ARRAY), (principal, Type::TEXT), (tables, Type::TEXT_ARRAY)];
+        let rows = match (group.server, &self.0.replica) {
+            (Server::Primary, _) => self.0.oltp.query(&sql, &params).await?,
+            (Server::Replica, Some(replica)) => replica.query((&sql, &params), Wanted::Recent).await.unwrap_or_default(),
+            (Server::Replica, None) => Vec::new(),
+        };
+        rows.iter().map(|row| job(row).map(|job| (job.id, job)).map_err(Into::into)).collect()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Group, Vec<Asked>>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -19,6 +19,7 @@ from cluster import Cluster
 from data import Input, Maker, checksum, count, truncate
 from peers import PEERS, Bench, Peer
 from program import clean_up_when_stopped, progress
+from service import Service
 
 HERE = Path(__file__).resolve().parent
 TABLES = ["lineitem", "sensor"]
@@ -87,6 +88,10 @@ def main():
         bench = Bench(cluster, args.bin, args.work_dir)
         peers, absent = available(bench, args.only)
         cluster.run_file(HERE / "schema.sql")
+        # A first start makes the schema of the metadata, and the memory for that is no load's.
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        with Service(args.bin, cluster, args.work_dir / "pgsluice-schema.log"):
+            pass
         results = [measure(bench, table, peers, args) for table in args.datasets]
         versions = [cluster.sql("SELECT 'PostgreSQL ' || current_setting('server_version')")]
     versions += filter(None, [report.program_version([args.bin, "--version"])])

@@ -171,7 +171,7 @@ def service_row(use):
         f"{median(run.seconds for run in runs):.2f}",
         f"{cpu:.2f}",
         f"{cpu / size * 1000:.2f}",
-        f"{use.peak_rss / 2**20:.0f}",
+        f"{use.peak_rss / 2**20:.1f}",
     ]
 
 

@@ -134,11 +134,19 @@ impl Replica {
         self.history().changed = Instant::now();
     }
 
+    /// Whether it is worth asking; counts that it was not.
+    pub(super) fn may_be_asked(&self) -> bool {
+        let may_be = self.0.usable.load(Relaxed);
+        if !may_be {
+            self.0.skipped.fetch_add(1, Relaxed);
+        }
+        may_be
+    }
+
     /// The answer of the replica; `None` where the primary has to be asked.
     pub(super) async fn query(&self, query: Query<'_>, wanted: Wanted) -> Option<Vec<Row>> {
         let inner = &self.0;
-        if !inner.usable.load(Relaxed) {
-            inner.skipped.fetch_add(1, Relaxed);
+        if !self.may_be_asked() {
             return None;
         }
         match self.ask(query, wanted).await {

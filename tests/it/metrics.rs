@@ -185,6 +185,26 @@ async fn requests_are_counted_by_route_and_labels_do_not_grow() {
 }
 
 #[tokio::test]
+async fn jobs_that_are_asked_for_together_are_one_query() {
+    let world = world(&[]).await;
+    let job = world.load_csv("t", "id\n1\n").await.committed(1).clone();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    let queries = async || Scrape::of(&world).await.sum("pgsluice_oltp_query_seconds_count", &[("outcome", "ok")]);
+    let before = queries().await;
+    let other = world.db.connect().await;
+    other.batch_execute("BEGIN; LOCK TABLE pgsluice.jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let asking = futures::future::join_all((0..300).map(|_| world.get(&path)));
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        other.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    assert!(answers.iter().all(|answer| answer.json == job));
+    let asked = queries().await - before;
+    assert!((1.0..150.0).contains(&asked), "{asked} queries for 300 questions");
+}
+
+#[tokio::test]
 async fn queries_and_the_process_are_measured() {
     let world = world(&["--pool-size", "3", "--max-overflow", "0"]).await;
     let before = Scrape::of(&world).await;

@@ -40,7 +40,7 @@ impl Store {
                    ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp() \
                    RETURNING (extract(epoch FROM heartbeat_at) * 1000000)::bigint";
         let rows = self.oltp.query(sql, &params).await?;
-        if let (Some(replica), Some(row)) = (&self.replica, rows.first()) {
+        if let (Some(replica), Some(row)) = (self.replica(), rows.first()) {
             replica.written(row.try_get(0)?, began);
         }
         Ok(())

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::types::Type;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{COLUMNS, in_sight, job};
@@ -24,31 +25,24 @@ const UNDER_WAY: usize = 2;
 /// For how long they wait: a question that hangs must not hold up those that would not.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 
-/// Finds jobs; cheap to clone.
+/// Finds jobs on one server; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Lookup(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    oltp: Oltp,
-    replica: Option<Replica>,
+    server: Server,
     turns: Semaphore,
-    waiting: Mutex<HashMap<Group, Vec<Asked>>>,
+    /// by what they may see, because one question has one sight
+    waiting: Mutex<HashMap<Sight, Vec<Asked>>>,
 }
 
 /// Who is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(super) enum Server {
-    Primary,
+    Primary(Oltp),
     /// which may be in no state to answer, and then knows of no job
-    Replica,
-}
-
-/// What one question can be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Group {
-    server: Server,
-    sight: Sight,
+    Replica(Replica),
 }
 
 /// Somebody who waits for a job.
@@ -59,39 +53,37 @@ struct Asked {
 }
 
 impl Lookup {
-    pub(super) fn new(oltp: Oltp, replica: Option<Replica>) -> Lookup {
-        let turns = Semaphore::new(UNDER_WAY);
-        Lookup(Arc::new(Inner { oltp, replica, turns, waiting: Mutex::default() }))
+    pub(super) fn new(server: Server) -> Lookup {
+        Lookup(Arc::new(Inner { server, turns: Semaphore::new(UNDER_WAY), waiting: Mutex::default() }))
     }
 
     /// A job that is in sight.
-    pub(super) async fn find(&self, server: Server, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+    pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
         let (answer, answered) = oneshot::channel();
-        let group = Group { server, sight: sight.clone() };
         let is_first = {
             let mut waiting = self.waiting();
-            let asked = waiting.entry(group.clone()).or_default();
+            let asked = waiting.entry(sight.clone()).or_default();
             asked.push(Asked { id, answer });
             asked.len() == 1
         };
         if is_first {
             // On its own, because whoever came first may be gone before the others have their answers.
-            tokio::spawn(self.clone().ask(group));
+            tokio::spawn(self.clone().ask(sight.clone()).in_current_span());
         }
         let gone = |_| DatabaseError { message: "the question was given up".to_owned(), ..DatabaseError::default() };
         answered.await.map_err(gone)?
     }
 
     /// Asks for all that wait, when it is their turn.
-    async fn ask(self, group: Group) {
+    async fn ask(self, sight: Sight) {
         let turn = tokio::time::timeout(WAIT_MAX, self.0.turns.acquire()).await;
-        let mut asked = self.waiting().remove(&group).unwrap_or_default();
+        let mut asked = self.waiting().remove(&sight).unwrap_or_default();
         asked.retain(|asked| !asked.answer.is_closed());
         if asked.is_empty() {
             return;
         }
         let ids: Vec<Uuid> = asked.iter().map(|asked| asked.id).collect();
-        let jobs = self.jobs(&group, &ids).await;
+        let jobs = self.jobs(&ids, &sight).await;
         drop(turn);
         for Asked { id, answer } in asked {
             let found = match &jobs {
@@ -103,19 +95,22 @@ impl Lookup {
         }
     }
 
-    async fn jobs(&self, group: &Group, ids: &[Uuid]) -> Result<HashMap<Uuid, Job>, DatabaseError> {
-        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id = ANY ($1) AND {}", in_sight(2, 3));
-        let Sight { principal, tables } = &group.sight;
-        let params: [Param<'_>; 3] = [(&ids, Type::UUID_ARRAY), (principal, Type::TEXT), (tables, Type::TEXT_ARRAY)];
-        let rows = match (group.server, &self.0.replica) {
-            (Server::Primary, _) => self.0.oltp.query(&sql, &params).await?,
-            (Server::Replica, Some(replica)) => replica.query((&sql, &params), Wanted::Recent).await.unwrap_or_default(),
-            (Server::Replica, None) => Vec::new(),
+    async fn jobs(&self, ids: &[Uuid], sight: &Sight) -> Result<HashMap<Uuid, Job>, DatabaseError> {
+        // Of one that goes alone the server keeps its plan; an array it would take for longer, and plan for each time.
+        let (which, asked): (&str, Param<'_>) = match ids {
+            [id] => ("= $1", (id, Type::UUID)),
+            _ => ("= ANY ($1)", (&ids, Type::UUID_ARRAY)),
+        };
+        let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id {which} AND {}", in_sight(2, 3));
+        let params: [Param<'_>; 3] = [asked, (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+        let rows = match &self.0.server {
+            Server::Primary(oltp) => oltp.query(&sql, &params).await?,
+            Server::Replica(replica) => replica.query((&sql, &params), Wanted::Recent).await.unwrap_or_default(),
         };
         rows.iter().map(|row| job(row).map(|job| (job.id, job)).map_err(Into::into)).collect()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Group, Vec<Asked>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Sight, Vec<Asked>>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

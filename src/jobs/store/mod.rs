@@ -84,8 +84,9 @@ pub(super) struct Counts {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     oltp: Oltp,
-    replica: Option<Replica>,
     lookup: Lookup,
+    /// where questions may go, and how jobs are found there
+    replica: Option<(Replica, Lookup)>,
     target: Uuid,
     bell: Bell,
 }
@@ -93,14 +94,15 @@ pub(super) struct Store {
 impl Store {
     /// For loads into the target database of that id.
     pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid, bell: Bell) -> Store {
-        let lookup = Lookup::new(oltp.clone(), replica.clone());
-        Store { oltp, replica, lookup, target, bell }
+        let lookup = Lookup::new(Server::Primary(oltp.clone()));
+        let replica = replica.map(|replica| (replica.clone(), Lookup::new(Server::Replica(replica))));
+        Store { oltp, lookup, replica, target, bell }
     }
 
     /// One statement that changes a job, or would have. Whatever it says, a replica that does not know of it yet has to be asked no more.
     async fn change(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
         let changed = self.oltp.query(sql, params).await;
-        if let Some(replica) = &self.replica {
+        if let Some(replica) = self.replica() {
             replica.changed();
         }
         self.bell.ring();
@@ -124,7 +126,7 @@ impl Store {
 
     /// Where questions about jobs may go.
     pub(super) fn replica(&self) -> Option<&Replica> {
-        self.replica.as_ref()
+        self.replica.as_ref().map(|(replica, _)| replica)
     }
 
     /// The metadata could be written.
@@ -210,14 +212,16 @@ impl Store {
 
     /// A job as the primary has it.
     pub(super) async fn get(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        self.lookup.find(Server::Primary, id, sight).await
+        self.lookup.find(id, sight).await
     }
 
     /// A job for whoever asks. What the replica says of one that is at its end stays true; of any other, and of one that it does not know,
     /// the primary knows more.
     pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        if self.replica.is_some() {
-            let job = self.lookup.find(Server::Replica, id, sight).await?;
+        if let Some((replica, lookup)) = &self.replica
+            && replica.may_be_asked()
+        {
+            let job = lookup.find(id, sight).await?;
             if let Some(job) = job.filter(|job| job.state.is_final()) {
                 return Ok(Some(job));
             }
@@ -243,7 +247,7 @@ impl Store {
             (&filter.sight.principal, Type::TEXT),
             (&filter.sight.tables, Type::TEXT_ARRAY),
         ];
-        let from_replica = match &self.replica {
+        let from_replica = match self.replica() {
             // Whoever asks after a key wants to know whether to send a load again: no answer may be too old for that.
             _ if filter.idempotency_key.is_some() => None,
             Some(replica) => replica.query((&sql, &params), Wanted::OwnChanges).await,

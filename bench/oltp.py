@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +31,8 @@ from service import Service
 HERE = Path(__file__).resolve().parent
 JOBS = 10_000
 LOADS = 2
+LOADS_FIRST = ("--query-delay-max-us", "0")
+BODY_BYTES = "pgsluice_body_received_bytes_total"
 
 
 @dataclass
@@ -40,6 +43,8 @@ class Figures:
     p50: float
     p99: float
     cpu: float
+    body_rate: float = 0.0
+    """Bytes per second that the loads beside it took in."""
 
 
 @dataclass
@@ -48,6 +53,8 @@ class Contestant:
     title: str
     measure: object
     """A function of a `Stage`, which gives Figures."""
+    flags: tuple = ()
+    """Of the service."""
     shared: int | None = None
     """With both engines behind a PgBouncer of so many server connections."""
     idle: list = field(default_factory=list)
@@ -83,12 +90,13 @@ def main():
     clean_up_when_stopped()
     contestants = [
         Contestant("pgsluice", "pgsluice, `GET /v1/jobs/{id}` over HTTP", by_wrk),
+        Contestant("loads-first", "pgsluice, loads first", by_wrk, LOADS_FIRST),
         Contestant("asyncpg", "asyncpg pool, the query alone", by_python("asyncpg")),
         Contestant("psycopg", "psycopg 3 async pool, the query alone", by_python("psycopg")),
         Contestant("healthz", "(pgsluice, `GET /healthz`: no database)", by_wrk_without_database),
     ]
     contestants += [
-        Contestant(f"shared-{size}", f"pgsluice, both engines on one pool of {size}", by_wrk, size) for size in args.shared
+        Contestant(f"shared-{size}", f"pgsluice, both engines on one pool of {size}", by_wrk, shared=size) for size in args.shared
     ]
     with Cluster(args.cluster_dir) as cluster:
         file = prepare(cluster, args)
@@ -123,7 +131,7 @@ def prepare(cluster, args):
 
 
 def take_turn(contestant, cluster, args, file, number):
-    flags = ["--pool-size", str(args.pool), "--max-overflow", "0"]
+    flags = ["--pool-size", str(args.pool), "--max-overflow", "0", *contestant.flags]
     with contextlib.ExitStack() as stack:
         url = None
         if contestant.shared:
@@ -133,9 +141,17 @@ def take_turn(contestant, cluster, args, file, number):
         stage = Stage(args, cluster, args.work_dir / "oltp-ids", service)
         for figures, loads in [(contestant.idle, 0), (contestant.loaded, LOADS)]:
             with Loads(cluster, service, file, loads):
-                figures.append(contestant.measure(stage))
+                figures.append(beside_loads(contestant.measure, stage))
             what = f"round {number}, {loads} loads: {contestant.name}"
             progress(f"{what} {figures[-1].rate:,.0f}/s, p99 {figures[-1].p99 * 1000:.2f} ms")
+
+
+def beside_loads(measure, stage):
+    """The measurement, with what the loads came to meanwhile."""
+    began, taken = time.monotonic(), stage.service.counter(BODY_BYTES)
+    figures = measure(stage)
+    figures.body_rate = (stage.service.counter(BODY_BYTES) - taken) / (time.monotonic() - began)
+    return figures
 
 
 class Loads:

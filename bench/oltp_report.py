@@ -24,7 +24,9 @@ CAVEATS = """\
 - **× asyncpg** is the ratio of the medians of the rounds, under the same conditions: above 1 is more throughput. *p50* and *p99* are the
   medians of the rounds' percentiles.
 - *With two loads*: two TPC-H lineitem CSVs are being loaded through the pgsluice of the measurement, one after the other into a table each,
-  for as long as it takes. The Python peers are measured beside the same two loads.
+  for as long as it takes. The Python peers are measured beside the same two loads. *Loads, MB/s* is how fast they went meanwhile, both
+  together: pgsluice slows them down while its own queries are late ([POOLS.md](POOLS.md#short-queries-go-first)), and knows nothing of
+  the Python peers'. *Loads first* is pgsluice with `--query-delay-max-us 0`, which never does.
 - **Is the load generator the bottleneck?** *Generator, cores* is how much of a core `wrk` used; it has one thread, so it is one only near
   1.0. `GET /healthz` shows what `wrk` and HTTP come to without a database. A Python peer is its own generator: that is how an application
   meets it.
@@ -38,8 +40,8 @@ CAVEATS = """\
 def markdown(contestants, args, version):
     base = next(contestant for contestant in contestants if contestant.name == "asyncpg")
     parts = ["# OLTP benchmark", "`GET /v1/jobs/{id}`, and the query behind it.", machine(args, version)]
-    for title, of in [("Idle", lambda one: one.idle), ("With two loads", lambda one: one.loaded)]:
-        parts += [f"## {title}", figures(contestants, of, base)]
+    idle, loaded = (lambda one: one.idle), (lambda one: one.loaded)
+    parts += ["## Idle", figures(contestants, idle, base), "## With two loads", figures(contestants, loaded, base, body_rate)]
     parts += [targets(contestants[0], base), CAVEATS]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -60,8 +62,13 @@ def machine(args, version):
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def figures(contestants, of, base):
+def body_rate(runs):
+    return f"{median(run.body_rate for run in runs) / 1e6:.0f}"
+
+
+def figures(contestants, of, base, beside=None):
     heads = ["", "per second", "min", "max", "× asyncpg", "p50 ms", "p99 ms", "p99 max", "generator, cores"]
+    heads += ["loads, MB/s"] * bool(beside)
     rows = []
     for contestant in contestants:
         runs = of(contestant)
@@ -77,6 +84,7 @@ def figures(contestants, of, base):
             f"{median(p99s) * 1000:.2f}",
             f"{max(p99s) * 1000:.2f}",
             f"{median(run.cpu for run in runs):.2f}",
+            *([beside(runs)] if beside else []),
         ])
     return table(heads, rows)
 

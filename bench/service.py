@@ -9,6 +9,8 @@ import urllib.request
 
 START_SECONDS = 60
 STOP_SECONDS = 30
+# Whatever proxy there is, it is not for a service on this machine.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -54,14 +56,18 @@ class Service:
             kib = re.search(r"^VmHWM:\s+(\d+) kB", status.read(), re.MULTILINE).group(1)
         return int(kib) * 1024
 
+    def counter(self, name):
+        """One of its metrics, over all labels."""
+        with DIRECT.open(f"{self.base}/metrics", timeout=30) as answer:
+            return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", answer.read().decode(), re.MULTILINE)))
+
     def _address(self):
         found = re.search(r"listening on (http://\S+)", self.log.read_text(errors="replace"))
         return found and found.group(1).rstrip("/")
 
     def _ready(self):
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(f"{self.base}/readyz", timeout=5) as answer:
+            with DIRECT.open(f"{self.base}/readyz", timeout=5) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False

@@ -114,6 +114,10 @@ pub(crate) struct Serve {
     /// How long a load waits for a lock that somebody else holds, in seconds
     #[arg(long, env = "PGSLUICE_LOCK_TIMEOUT", default_value_t = 30, value_name = "SECONDS")]
     lock_timeout: u64,
+    /// Loads slow down while questions for jobs are answered so much later than the quickest one, in microseconds; 0: never
+    #[arg(long, env = "PGSLUICE_QUERY_DELAY_MAX_US", default_value_t = 750, value_name = "US",
+          value_parser = clap::value_parser!(u64).range(..100_000))]
+    query_delay_max_us: u64,
 
     /// Connections that the metadata pool keeps
     #[arg(long, env = "PGSLUICE_POOL_SIZE", default_value_t = 8, value_parser = positive(), value_name = "CONNECTIONS")]
@@ -394,6 +398,7 @@ impl Serve {
             slot_wait: Duration::from_millis(self.bulk_slot_wait_ms),
             connect_timeout: self.connect_timeout(),
             lock_timeout: Duration::from_secs(self.lock_timeout),
+            query_delay_max: Duration::from_micros(self.query_delay_max_us),
             application_name: self.application_name.clone(),
             behind_pooler,
         }

@@ -101,6 +101,8 @@ pub struct Bulk {
     pub connect_timeout: Duration,
     /// `SET LOCAL lock_timeout` of a load: how long it waits for a lock that somebody else holds
     pub lock_timeout: Duration,
+    /// how much longer than the quickest one questions for jobs may take before loads slow down; zero if they never do
+    pub query_delay_max: Duration,
     /// what the connections are called, before ` bulk`
     pub application_name: String,
     /// server connections are shared with others, from one transaction to the next

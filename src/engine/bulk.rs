@@ -13,6 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::admission::{Admission, Capacity, Occupancy, Place};
 use super::hosts::{Hosts, Link};
+use super::precedence::{Pacer, Precedence};
 use super::timeline::Position;
 use super::{in_time, quote_identifier, unreachable};
 use crate::config;
@@ -32,6 +33,7 @@ struct Inner {
     hosts: Hosts,
     settings: config::Bulk,
     door: Admission,
+    precedence: Precedence,
     idle: Mutex<Vec<Link>>,
     /// for questions about tables, one at a time, so that they cost no more than one connection
     asking: Arc<Semaphore>,
@@ -149,6 +151,7 @@ impl Bulk {
                 waiting_max: settings.waiting_loads,
                 wait: settings.slot_wait,
             }),
+            precedence: Precedence::new(settings.query_delay_max),
             settings,
             idle: Mutex::default(),
             asking: Arc::new(Semaphore::new(1)),
@@ -173,6 +176,11 @@ impl Bulk {
     /// The question's own, or that there was no answer.
     pub async fn in_time<T>(&self, question: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
         in_time(self.answer_timeout(), question).await
+    }
+
+    /// What loads owe to queries.
+    pub fn precedence(&self) -> &Precedence {
+        &self.0.precedence
     }
 
     /// How full it is now.
@@ -343,6 +351,11 @@ impl Connection {
     /// The server process that has the load's transaction.
     pub fn backend(&self) -> Backend {
         self.transaction.expect("a transaction that has begun").backend
+    }
+
+    /// What makes a load on this connection rest while queries are late.
+    pub fn pacer(&self) -> Pacer {
+        self.engine.0.precedence.pacer()
     }
 
     /// Its server has not been left behind by a failover, as far as anybody in this process has seen.

@@ -9,6 +9,7 @@ mod hosts;
 pub mod migrate;
 pub mod oltp;
 pub mod pooler;
+pub mod precedence;
 mod timeline;
 mod tls;
 mod types;

@@ -66,7 +66,7 @@ impl Conductor {
         };
         Ok(Conductor {
             me: Arc::new(me),
-            store: Store::new(oltp, replica, target, bell.clone()),
+            store: Store::new(oltp, replica, bulk.precedence(), target, bell.clone()),
             bulk,
             running: Registry::new(),
             bell,

@@ -1,5 +1,7 @@
 //! What `/metrics` shows of loads and engines.
 
+use std::time::Duration;
+
 use super::Conductor;
 use super::replica::{Replica, ReplicaStats};
 use super::tally::Tally;
@@ -17,6 +19,8 @@ pub struct Statistics {
     pub deleted: u64,
     /// the bulk engine
     pub bulk: admission::Occupancy,
+    /// how long loads have rested so that queries go first
+    pub rested: Duration,
     /// the OLTP engine's pool
     pub oltp: oltp::Stats,
     /// the metadata's read replica, if there is one
@@ -31,6 +35,7 @@ impl Conductor {
             replayed: self.replayed.get(),
             deleted: self.deleted.get(),
             bulk: self.bulk.occupancy(),
+            rested: self.bulk.precedence().rested(),
             oltp: self.store.oltp().stats(),
             replica: self.store.replica().map(Replica::stats).unwrap_or_default(),
         }

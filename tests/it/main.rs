@@ -44,6 +44,7 @@ mod parquet_hostile;
 mod partitions;
 mod pgbouncer;
 mod pool;
+mod precedence;
 mod promotion;
 mod rejects;
 mod rejects_hostile;

@@ -29,7 +29,7 @@ impl Jobs {
 
 impl Collector for Jobs {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Statistics { loads, replayed, deleted, bulk, oltp, replica } = self.conductor.statistics();
+        let Statistics { loads, replayed, deleted, bulk, rested, oltp, replica } = self.conductor.statistics();
         let mut page = Page(encoder);
         page.loads(&loads)?;
         page.counters(
@@ -41,6 +41,8 @@ impl Collector for Jobs {
         page.counters("jobs_deleted", None, "Jobs that were deleted because they were old", [(vec![], deleted)])?;
         page.work(&loads)?;
         page.bulk(bulk)?;
+        let help = "How long loads have rested because questions for jobs were late";
+        page.counters("bulk_rest", Some(&Unit::Seconds), help, [(vec![], rested.as_secs_f64())])?;
         page.oltp(&oltp)?;
         page.replica(&replica)
     }

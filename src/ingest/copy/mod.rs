@@ -77,18 +77,23 @@ pub(super) async fn run(
         open: None,
         rows: 0,
     };
+    let mut pacer = connection.pacer();
     loop {
         let Ok(item) = chunks.recv().await else {
             return Ok(None);
         };
         let working_since = Instant::now();
-        let _wait = meter.waits.begin();
+        let wait = meter.waits.begin();
+        let mut sent_bytes = 0;
         match item {
             Item::Value(Feed::Columns(columns)) => {
                 copies.close().await?;
                 copies.session.columns = columns;
             }
-            Item::Value(Feed::Rows(chunk)) => copies.send(chunk).await?,
+            Item::Value(Feed::Rows(chunk)) => {
+                sent_bytes = chunk.data.len();
+                copies.send(chunk).await?;
+            }
             Item::Value(Feed::Refused(error)) => {
                 copies.close().await?;
                 return Err(error.into());
@@ -101,6 +106,8 @@ pub(super) async fn run(
             }
         }
         meter.database.add_since(working_since);
+        drop(wait);
+        pacer.passed(sent_bytes).await;
     }
 }
 

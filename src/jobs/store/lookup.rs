@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::types::Type;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{COLUMNS, in_sight, job};
 use crate::access::Sight;
 use crate::engine::oltp::{Oltp, Param};
+use crate::engine::precedence::{Precedence, Queries};
 use crate::error::DatabaseError;
 use crate::jobs::Job;
 use crate::jobs::replica::{Replica, Wanted};
@@ -32,6 +33,7 @@ pub(super) struct Lookup(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     server: Server,
+    queries: Queries,
     turns: Semaphore,
     /// by what they may see, because one question has one sight
     waiting: Mutex<HashMap<Sight, Vec<Asked>>>,
@@ -53,12 +55,14 @@ struct Asked {
 }
 
 impl Lookup {
-    pub(super) fn new(server: Server) -> Lookup {
-        Lookup(Arc::new(Inner { server, turns: Semaphore::new(UNDER_WAY), waiting: Mutex::default() }))
+    pub(super) fn new(server: Server, precedence: &Precedence) -> Lookup {
+        let queries = precedence.queries();
+        Lookup(Arc::new(Inner { server, queries, turns: Semaphore::new(UNDER_WAY), waiting: Mutex::default() }))
     }
 
     /// A job that is in sight.
     pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
+        let asking_since = Instant::now();
         let (answer, answered) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting();
@@ -71,7 +75,9 @@ impl Lookup {
             tokio::spawn(self.clone().ask(sight.clone()).in_current_span());
         }
         let gone = |_| DatabaseError { message: "the question was given up".to_owned(), ..DatabaseError::default() };
-        answered.await.map_err(gone)?
+        let answer = answered.await.map_err(gone)?;
+        self.0.queries.answered(asking_since.elapsed());
+        answer
     }
 
     /// Asks for all that wait, when it is their turn.

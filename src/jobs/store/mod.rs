@@ -21,6 +21,7 @@ use super::{Job, State, Timings};
 use crate::access::Sight;
 use crate::engine::bulk::Backend;
 use crate::engine::oltp::{Oltp, Param};
+use crate::engine::precedence::Precedence;
 use crate::error::DatabaseError;
 use crate::ingest::rejects::Report;
 
@@ -93,9 +94,10 @@ pub(super) struct Store {
 
 impl Store {
     /// For loads into the target database of that id.
-    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, target: Uuid, bell: Bell) -> Store {
-        let lookup = Lookup::new(Server::Primary(oltp.clone()));
-        let replica = replica.map(|replica| (replica.clone(), Lookup::new(Server::Replica(replica))));
+    pub(super) fn new(oltp: Oltp, replica: Option<Replica>, precedence: &Precedence, target: Uuid, bell: Bell) -> Store {
+        let lookup = |server| Lookup::new(server, precedence);
+        let replica = replica.map(|replica| (replica.clone(), lookup(Server::Replica(replica))));
+        let lookup = lookup(Server::Primary(oltp.clone()));
         Store { oltp, lookup, replica, target, bell }
     }
 

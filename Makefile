@@ -60,6 +60,7 @@ faults:
 check: $(TOOLS)/bin/cargo-deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsluice::access::{Patterns, Role, keys, limits};
+use pgsluice::telemetry::{Collector, Telemetry};
 use pgsluice::{config, telemetry};
+
+use crate::settings::otlp;
 
 /// How long the read replica may take for a connection, and for an answer, before the primary is asked.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
@@ -226,6 +229,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "PGSLUICE_LEASE", default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..))]
     lease: u64,
 
+    /// Base URL of an OpenTelemetry collector for traces (OTLP over HTTP; the variables OTEL_EXPORTER_OTLP_ENDPOINT and
+    /// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT are read too) [default: none, and no traces]
+    #[arg(long, env = "PGSLUICE_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) log: Log,
 }
@@ -357,6 +364,11 @@ impl Serve {
             tempfile::tempfile_in(dir).map_err(|error| format!("--spool-dir {}: {error}", dir.display()))?;
         }
         Ok(())
+    }
+
+    /// Where traces go, if anywhere.
+    pub(crate) fn collector(&self) -> Result<Option<Collector>, String> {
+        otlp::collector(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())
     }
 
     /// Whoever is listened to from beyond loopback has to say who they are: by a key, if not by a certificate.
@@ -498,12 +510,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts logging, to standard error.
-    pub(crate) fn start(&self) -> Result<(), String> {
+    /// Starts logging, to standard error, and traces, if there is a collector.
+    pub(crate) fn start(&self, collector: Option<&Collector>) -> Result<Telemetry, String> {
         let format = match self.format {
             LogFormat::Text => telemetry::LogFormat::Text,
             LogFormat::Json => telemetry::LogFormat::Json,
         };
-        telemetry::start_logging(&self.filter, format)
+        Telemetry::start(&self.filter, format, collector)
     }
 }

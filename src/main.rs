@@ -1,4 +1,5 @@
-//! Arguments and environment into a running service. Nothing else reads the environment.
+//! Arguments and environment into a running service. Nothing else reads the environment, but for OpenTelemetry's own variables
+//! (`OTEL_…`), of which its SDK reads those that are none of ours to understand.
 
 mod arguments;
 mod keys;
@@ -87,18 +88,25 @@ fn named(which: &str, error: &DatabaseError) -> String {
     format!("{which}: {error}{sqlstate}")
 }
 
-/// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
+/// Serves, with somebody to tell about it.
 async fn run_serve(serve: Serve) -> Result<(), Failure> {
-    serve.log.start()?;
+    let telemetry = serve.log.start(serve.collector()?.as_ref())?;
+    let result = run_service(&serve).await;
+    tokio::task::block_in_place(|| telemetry.stop());
+    result
+}
+
+/// Starts what is missing, serves until a signal, and takes everything down in the opposite order.
+async fn run_service(serve: &Serve) -> Result<(), Failure> {
     serve.check()?;
     let tls = serve.tls().map(http::Tls::load).transpose()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.
     let shutdown = shutdown_on_signal()?;
     let cluster = match serve.databases.metadata() {
         Some(_) => None,
-        None => Some(start_cluster(&serve)?),
+        None => Some(start_cluster(serve)?),
     };
-    let served = serve_on(&serve, cluster.as_ref(), tls, shutdown).await;
+    let served = serve_on(serve, cluster.as_ref(), tls, shutdown).await;
     let stopped = cluster.map_or(Ok(()), Cluster::stop);
     served?;
     Ok(stopped?)

@@ -20,6 +20,7 @@ use crate::access::Caller;
 use crate::error::Stop;
 use crate::ingest::Stopper;
 use crate::jobs::{Admission, Failure, Job, Request, audit};
+use crate::telemetry::Trace;
 
 /// Says that an answer is the stored one of an earlier request; the name is in use by many, and in no standard.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -35,7 +36,8 @@ pub(super) async fn create(
     let (head, body) = request.into_parts();
     let upload = Upload::new(body, head.version, &head.headers, &edge.settings).counted_against(caller.allowance.clone());
     let Path(table) = path.map_err(|error| Problem::bad_request("invalid-path", error.body_text()))?;
-    let request = load_request(caller, table, query.as_deref(), &head.headers, edge.conductor.limits())?;
+    let mut request = load_request(caller, table, query.as_deref(), &head.headers, edge.conductor.limits())?;
+    request.trace = head.extensions.get().cloned().unwrap_or(Trace::NONE);
     if edge.is_draining() {
         let detail = "the service is shutting down and takes no new loads";
         return Err(Problem::unavailable("shutting-down", detail));
@@ -54,7 +56,7 @@ pub(super) async fn create(
 }
 
 async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer, stopper: Stopper) -> Result<Job, Failure> {
-    let (caller, table) = (request.caller.clone(), request.table.clone());
+    let (caller, table, trace) = (request.caller.clone(), request.table.clone(), request.trace.clone());
     let admission = edge
         .conductor
         .admit(request, &peer, stopper)
@@ -63,10 +65,12 @@ async fn load(edge: Arc<Edge>, request: Request, mut upload: Upload, peer: Peer,
     match admission {
         Admission::Accepted(accepted, _counted) => {
             note_job(accepted.job_id());
+            trace.note_job(accepted.job_id());
             edge.conductor.run(*accepted, upload, &Documents).await
         }
         Admission::Replayed(job) => {
             note_job(job.id);
+            trace.note_job(job.id);
             audit::replayed(&caller, &job);
             upload.linger_to_its_end(edge.conductor.limits());
             Ok(*job)

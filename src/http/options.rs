@@ -16,6 +16,7 @@ use crate::ingest::csv::{self, Columns, Syntax};
 use crate::ingest::rejects::{OnError, Tolerance};
 use crate::ingest::{Coding, Encoding, Format, Segments, ndjson, parquet};
 use crate::jobs::{Key, Request};
+use crate::telemetry::Trace;
 
 /// What `Accept-Post` (W3C LDP) says.
 const ACCEPTED: &str = "text/csv, text/tab-separated-values, application/x-ndjson, application/jsonl, \
@@ -147,6 +148,7 @@ pub(super) fn load_request(
         declared_bytes,
         expected_rows,
         key,
+        trace: Trace::NONE,
     })
 }
 

@@ -56,6 +56,7 @@ use crate::config::Limits;
 use crate::engine::bulk::{Bulk, Connection};
 use crate::engine::catalog::Table;
 use crate::error::{DataError, LoadError, Stop, TableError};
+use crate::telemetry::Trace;
 
 /// What a body is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,8 @@ impl Format {
 /// One load, accepted.
 #[derive(Debug)]
 pub struct Load {
+    /// the span under which its stages are traced
+    pub trace: Trace,
     /// its job
     pub job: Uuid,
     /// where to
@@ -175,15 +178,19 @@ pub async fn run(
     witness: &impl Witness,
 ) -> Result<u64, LoadError> {
     let sealed = async {
-        let rows = transfer(&load, frames, bulk, &connection, limits).await?;
+        let name = load.table.display_name();
+        let copying = load.trace.database_stage("copy", &name);
+        let rows = copying.end(transfer(&load, frames, bulk, &connection, limits).await)?;
         check_count(load.expected_rows, load.meter.rows_received.get())?;
         let committing_since = Instant::now();
-        let name = load.table.display_name();
+        let sealing = load.trace.database_stage("ledger", &name);
         let xid = {
             let _wait = load.meter.waits.begin();
-            commit::write_ledger(&connection, load.job, &name, rows, load.pg_role.as_deref()).await?
+            commit::write_ledger(&connection, load.job, &name, rows, load.pg_role.as_deref()).await
         };
-        witness.committing(&xid).await?;
+        let xid = sealing.end(xid)?;
+        let announcing = load.trace.database_stage("announce commit", "pgsluice.jobs");
+        announcing.end(witness.committing(&xid).await)?;
         load.meter.commit.add_since(committing_since);
         Ok::<u64, LoadError>(rows)
     };
@@ -197,7 +204,8 @@ pub async fn run(
         sealed = sealed => sealed?,
     };
     let committing_since = Instant::now();
-    let outcome = commit::settle(bulk, connection, load.job, rows, load.timeout).await;
+    let committing = load.trace.database_stage("commit", &load.table.display_name());
+    let outcome = committing.end(commit::settle(bulk, connection, load.job, rows, load.timeout).await);
     load.meter.commit.add_since(committing_since);
     outcome.map_err(|error| match error {
         // The ledger tells of its own server, and not of those.

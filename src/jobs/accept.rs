@@ -83,7 +83,9 @@ impl Conductor {
             backend,
             claim,
         };
-        let Some(job) = self.store.create(new).await.map_err(Failure::Metadata)? else {
+        let creating = request.trace.database_stage("create job", &name);
+        let created = creating.end(self.store.create(new).await);
+        let Some(job) = created.map_err(Failure::Metadata)? else {
             connection.roll_back().await;
             return Ok(Attempt::KeyHeld { table: name });
         };
@@ -95,6 +97,7 @@ impl Conductor {
         Ok(Attempt::Accepted(Box::new(Accepted {
             job,
             load: Load {
+                trace: request.trace.load(id, &name, format),
                 pg_role: request.caller.principal.pg_role.clone(),
                 job: id,
                 table,
@@ -127,14 +130,16 @@ impl Conductor {
         let mut taken = None;
         // Under another spelling of the table's name a load may be let in although the table has no slot left; but only once.
         for _ in 0..2 {
-            let place = self.wait_for_place(request, client, &running.meter).await?;
+            let waiting = request.trace.stage("wait for slot");
+            let place = waiting.end(self.wait_for_place(request, client, &running.meter).await)?;
             // On the register first: an orphan is a job that is in the database and on no register.
             let entry = self.running.enter(job, running.clone());
             // Whoever shuts down looks at the register after having closed the door.
             if self.closing.is_cancelled() {
                 return Err(Failure::Stopped(Stop::Shutdown));
             }
-            let (mut connection, table) = self.find_table(place, request).await?;
+            let finding = request.trace.database_stage("find table", &request.table);
+            let (mut connection, table) = finding.end(self.find_table(place, request).await)?;
             if connection.settle(&table.display_name()) {
                 return Ok((entry, connection, table));
             }

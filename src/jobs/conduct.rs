@@ -14,7 +14,7 @@ use super::keys::COMMIT_WAITERS_MAX;
 use super::progress::Registry;
 use super::replica::Replica;
 use super::request::{Describe, Failure};
-use super::store::{Filter, Store};
+use super::store::{Counts, Filter, Store};
 use super::tally::Outcome;
 use super::witness::JobRow;
 use super::{Job, Rejected, State, audit};
@@ -27,6 +27,7 @@ use crate::ingest::commit::target_id;
 use crate::ingest::meter::Counter;
 use crate::ingest::parquet::Spools;
 use crate::ingest::{self, Frames};
+use crate::telemetry::{Sums, Trace};
 
 /// How long a cancellation waits for the job's end before it answers.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
@@ -112,7 +113,7 @@ impl Conductor {
     /// [`Failure::Load`].
     pub async fn run(&self, accepted: Accepted, frames: impl Frames + 'static, describe: &dyn Describe) -> Result<Job, Failure> {
         let Accepted { mut job, caller, load, connection, running, entry } = accepted;
-        let rejects = load.rejects.clone();
+        let (rejects, trace) = (load.rejects.clone(), load.trace.clone());
         let witness = JobRow {
             id: job.id,
             store: &self.store,
@@ -123,6 +124,7 @@ impl Conductor {
         let outcome = Box::pin(loading).await;
         let mut counts = running.counts();
         let described = outcome.as_ref().map_err(|error| (error, describe.describe(job.id, error)));
+        let recording = trace.database_stage("record end", "pgsluice.jobs");
         let recorded = match &described {
             Ok(rows) => {
                 counts.rows_loaded = **rows;
@@ -141,6 +143,8 @@ impl Conductor {
                 self.store.ended(job.id, state, reason, document, counts).await
             }
         };
+        let recorded = recording.end(recorded);
+        trace_outcome(&trace, &outcome, described.as_ref().err().map(|(_, (reason, _))| reason.as_str()), counts);
         entry.end(Outcome::from(&outcome), *outcome.as_ref().unwrap_or(&0));
         audit::ended(
             &caller,
@@ -251,4 +255,19 @@ impl Conductor {
         self.running.stop_all(Stop::Shutdown);
         let _ = tokio::time::timeout(grace.max(CANCEL_WAIT), self.running.idle()).await;
     }
+}
+
+/// Says in a load's trace what has become of it. That somebody has cancelled it is no error.
+fn trace_outcome(trace: &Trace, outcome: &Result<u64, LoadError>, reason: Option<&str>, counts: Counts) {
+    let how = Outcome::from(outcome);
+    let sums = Sums {
+        rows_loaded: *outcome.as_ref().unwrap_or(&0),
+        rows_received: counts.rows_received,
+        rows_rejected: counts.rows_rejected,
+        bytes_received: counts.bytes_received,
+        client_wait_ms: counts.timings.client_wait,
+        encode_ms: counts.timings.encode,
+        database_ms: counts.timings.database,
+    };
+    trace.note_outcome(how.name(), reason.filter(|_| how != Outcome::Cancelled), sums);
 }

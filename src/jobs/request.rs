@@ -13,6 +13,7 @@ use crate::error::{DatabaseError, LoadError, SlotError, Stop, TableError};
 use crate::ingest::digest::Declared;
 use crate::ingest::rejects::OnError;
 use crate::ingest::{Coding, Encoding, Format, Segments};
+use crate::telemetry::Trace;
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Request {
     pub expected_rows: Option<u64>,
     /// under which it is loaded once
     pub key: Option<Key>,
+    /// the trace that it is part of
+    pub trace: Trace,
 }
 
 impl Request {

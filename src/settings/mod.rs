@@ -6,6 +6,7 @@
 
 mod file;
 mod mask;
+pub(crate) mod otlp;
 mod show;
 #[cfg(test)]
 mod table;

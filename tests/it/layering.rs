@@ -8,7 +8,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("http", &["http", "jobs", "access", "ingest", "engine", "config", "error", "telemetry"]),
     ("jobs", &["jobs", "access", "ingest", "engine", "config", "error", "telemetry"]),
     ("access", &["access", "engine", "error"]),
-    ("ingest", &["ingest", "encode", "engine", "config", "error"]),
+    ("ingest", &["ingest", "encode", "engine", "config", "error", "telemetry"]),
     ("engine", &["engine", "encode", "config", "error", "telemetry"]),
     ("encode", &["encode"]),
     ("config", &[]),
@@ -16,12 +16,17 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("axum", &["http/"]),
-    ("hyper", &["http/"]),
-    ("rustls", &["http/tls.rs", "engine/tls.rs"]),
+    ("hyper", &["http/", "telemetry/collector.rs", "telemetry/otlp_client.rs"]),
+    ("rustls", &["http/tls.rs", "engine/tls.rs", "telemetry/otlp_client.rs"]),
     ("tokio_postgres_rustls", &["engine/tls.rs"]),
     ("sfv", &["http/"]),
+    ("opentelemetry", &["telemetry/otlp.rs"]),
+    ("opentelemetry_sdk", &["telemetry/otlp.rs"]),
+    ("opentelemetry_otlp", &["telemetry/otlp.rs"]),
+    ("opentelemetry_http", &["telemetry/otlp_client.rs"]),
+    ("tracing_opentelemetry", &["telemetry/otlp.rs"]),
     ("prometheus_client", &["telemetry/", "http/metrics/"]),
     (
         "tokio_postgres",
@@ -50,6 +55,7 @@ const CRATES: [(&str, &[&str]); 8] = [
             "ingest/copy/",
             "ingest/commit.rs",
             "ingest/watch.rs",
+            "telemetry/otlp_client.rs",
         ],
     ),
 ];

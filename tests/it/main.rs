@@ -54,3 +54,4 @@ mod slow;
 mod support;
 mod tables;
 mod text_segments;
+mod traces;

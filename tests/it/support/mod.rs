@@ -5,6 +5,7 @@ mod bouncer;
 pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
+pub(crate) mod collector;
 mod events;
 pub(crate) mod http2;
 mod keys;

@@ -54,4 +54,7 @@ mod slow;
 mod support;
 mod tables;
 mod text_segments;
+#[cfg(feature = "otlp")]
 mod traces;
+#[cfg(not(feature = "otlp"))]
+mod traces_left_out;

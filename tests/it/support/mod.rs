@@ -5,6 +5,7 @@ mod bouncer;
 pub(crate) mod certificates;
 mod cluster;
 pub(crate) mod coding;
+#[cfg(feature = "otlp")]
 pub(crate) mod collector;
 mod events;
 pub(crate) mod http2;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;
 
+use crate::support::certificates::{Authority, Dates, write};
 use crate::support::collector::{Collector, attribute, hexadecimal};
 use crate::support::{Answer, Database, Service, World, make_key};
 
@@ -184,6 +185,7 @@ async fn the_standard_variables_say_where_and_who_and_how_often() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/as/it/is", collector.url))
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=its%20key")
+        .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
         .env("OTEL_SERVICE_NAME", "loads")
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.name=other")
         .env("OTEL_TRACES_SAMPLER", "parentbased_always_off")
@@ -279,6 +281,23 @@ async fn a_collector_that_is_dead_or_hangs_holds_up_nobody() {
     }
 }
 
+#[tokio::test]
+async fn a_collector_with_tls_has_to_be_the_one_that_is_meant() {
+    let (right, wrong) = (Authority::new("the right one"), Authority::new("another one"));
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "root.crt", &right.pem());
+    for (authority, is_right) in [(right, true), (wrong, false)] {
+        let certified = authority.certify("collector", &["localhost"], Dates::Good);
+        let (url, heard) = Collector::secured(&certified).await;
+        let mut command = command(&url);
+        command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", dir.path().join("root.crt"));
+        let world = world(command, &[]).await;
+        assert_eq!(world.get("/v1/jobs").await.status, 200);
+        let heard = tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
+        assert_eq!(heard.ok().as_deref(), is_right.then_some("POST /v1/traces HTTP/1.1\r\n"));
+    }
+}
+
 /// With a batch on its way that the collector may take for ever.
 #[tokio::test]
 async fn the_service_does_not_wait_for_a_hanging_collector_to_end() {
@@ -325,9 +344,13 @@ fn an_endpoint_that_makes_no_sense_is_refused_at_the_start() {
         ("PGSLUICE_OTLP_ENDPOINT", "http://u:geheim@collector", "OTEL_EXPORTER_OTLP_HEADERS"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317", "OTEL_EXPORTER_OTLP_ENDPOINT: "),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.crt", "/nowhere.crt"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgsluice"));
         command.args(["serve", "--database-url", "postgresql://127.0.0.1:1/none"]).env(setting, value);
+        if !setting.ends_with("ENDPOINT") {
+            command.args(["--otlp-endpoint", "https://collector:4318"]);
+        }
         let output = command.stdout(Stdio::null()).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && text.contains(said), "{setting}={value}: {text}");

@@ -10,7 +10,16 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificates::Certified;
 
 pub(crate) struct Collector {
     pub(crate) url: String,
@@ -45,6 +54,26 @@ impl Collector {
         let router = axum::Router::new().route("/v1/traces", post(keep.clone())).route("/as/it/is", post(keep));
         tokio::spawn(async { axum::serve(listener, router).await });
         Collector { url, received }
+    }
+
+    /// One with TLS, which says the first line that it is sent.
+    pub(crate) async fn secured(certified: &Certified) -> (String, oneshot::Receiver<String>) {
+        let chain = CertificateDer::pem_slice_iter(certified.chain.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(certified.key.as_bytes()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (line, heard) = oneshot::channel();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(acceptor.accept(stream).await.unwrap());
+            let mut first = String::new();
+            stream.read_line(&mut first).await.unwrap();
+            line.send(first).unwrap();
+        });
+        (url, heard)
     }
 
     /// One that takes connections, and nothing else ever happens.

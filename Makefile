@@ -30,7 +30,7 @@ build:
 	cargo build --release --locked
 
 test: target/test-venv/.ready
-	@scripts/install.sh server postgis pgbouncer curl
+	@scripts/install.sh server postgis pgbouncer curl openssl
 	cargo test --locked --lib --bins --test it -- --skip copy_equivalence
 	# By itself: it keeps both sides busy with tens of thousands of small loads.
 	cargo test --locked --test it copy_equivalence

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing of the named things: server (PostgreSQL's server programs and psql), postgis (for the
-# newest of Debian's servers), pgbouncer, wrk, curl, python (with venv), node (with npm), c++. What is there is left alone.
+# newest of Debian's servers), pgbouncer, wrk, curl, openssl, python (with venv), node (with npm), c++. What is there is left alone.
 set -eu
 
 as_root() {
@@ -79,6 +79,7 @@ for thing in "$@"; do
         postgis) install_postgis ;;
         pgbouncer) has_pgbouncer || install_pgbouncer ;;
         wrk) command -v wrk >/dev/null || apt wrk ;;
+        openssl) command -v openssl >/dev/null || apt openssl ;;
         curl) command -v curl >/dev/null || apt curl ca-certificates ;;
         python) python3 -c 'import venv, ensurepip' 2>/dev/null || apt python3 python3-venv ;;
         c++) command -v c++ >/dev/null || apt g++ ;;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pgsluice::access::{Patterns, Role, keys, limits};
+use pgsluice::access::{Patterns, Role, jwt, keys, limits};
 use pgsluice::telemetry::{Collector, Telemetry};
 use pgsluice::{config, telemetry};
 
@@ -247,6 +247,37 @@ pub(crate) struct Access {
     /// Ask nobody for a key beyond loopback either: something in front of the service keeps strangers away
     #[arg(long, env = "PGSLUICE_ALLOW_UNAUTHENTICATED")]
     allow_unauthenticated: bool,
+    /// File with the key set of an OpenID provider (JWKS): its tokens let in as keys do, and without one or the other nobody comes in. Read
+    /// again when it changes
+    #[arg(long, env = "PGSLUICE_JWKS_FILE", value_name = "FILE", requires_all = ["jwt_issuer", "jwt_audience"])]
+    jwks_file: Option<PathBuf>,
+    /// What the provider's tokens have as iss, to the letter
+    #[arg(long, env = "PGSLUICE_JWT_ISSUER", value_name = "URL", requires = "jwks_file", value_parser = issuer)]
+    jwt_issuer: Option<String>,
+    /// What tokens for this service have in aud
+    #[arg(long, env = "PGSLUICE_JWT_AUDIENCE", value_name = "NAME", requires = "jwks_file", value_parser = non_empty())]
+    jwt_audience: Option<String>,
+    /// Claim in which a token has its roles, pgsluice:read, pgsluice:load or pgsluice:admin: a name, or a JSON pointer to it
+    /// [default: scope and scp]
+    #[arg(long, env = "PGSLUICE_JWT_ROLE_CLAIM", value_name = "CLAIM", requires = "jwks_file", value_parser = non_empty())]
+    jwt_role_claim: Option<String>,
+    /// Tables of those whose token has no pgsluice_tables, as for a key [default: none]
+    #[arg(long, env = "PGSLUICE_JWT_DEFAULT_TABLES", value_name = "PATTERNS", requires = "jwks_file", value_parser = patterns)]
+    jwt_default_tables: Option<Patterns>,
+    /// Role of PostgreSQL for the loads of those whose token has no pgsluice_pg_role [default: the service's own]
+    #[arg(long, env = "PGSLUICE_JWT_DEFAULT_PG_ROLE", value_name = "ROLE", requires = "jwks_file", value_parser = non_empty())]
+    jwt_default_pg_role: Option<String>,
+    /// Requests a minute of each subject of tokens, by instance
+    #[arg(long, env = "PGSLUICE_JWT_RATE", value_name = "REQUESTS", requires = "jwks_file",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    jwt_rate: Option<u32>,
+    /// Loads at a time of each subject of tokens, by instance
+    #[arg(long, env = "PGSLUICE_JWT_LOADS", value_name = "LOADS", requires = "jwks_file", value_parser = positive())]
+    jwt_loads: Option<u32>,
+    /// Bytes of bodies an hour of each subject of tokens, by instance
+    #[arg(long, env = "PGSLUICE_JWT_BYTES_PER_HOUR", value_name = "BYTES", requires = "jwks_file",
+          value_parser = clap::value_parser!(u64).range(1..=1 << 49))]
+    jwt_bytes_per_hour: Option<u64>,
 }
 
 impl Access {
@@ -254,7 +285,27 @@ impl Access {
         if self.allow_unauthenticated && self.require_keys {
             return Err("--allow-unauthenticated lets everybody in, and --require-keys does not: which of them?".to_owned());
         }
+        if self.allow_unauthenticated && self.jwks_file.is_some() {
+            return Err("--allow-unauthenticated lets everybody in, and --jwks-file does not: which of them?".to_owned());
+        }
         Ok(())
+    }
+
+    /// Whose tokens are worth something, if anybody's.
+    pub(crate) fn provider(&self) -> Option<jwt::Provider> {
+        Some(jwt::Provider {
+            jwks_file: self.jwks_file.clone()?,
+            issuer: self.jwt_issuer.clone()?,
+            audience: self.jwt_audience.clone()?,
+            role_claim: self.jwt_role_claim.clone(),
+            default_tables: self.jwt_default_tables.clone(),
+            default_pg_role: self.jwt_default_pg_role.clone(),
+            limits: limits::Limits {
+                requests_per_minute: self.jwt_rate,
+                loads: self.jwt_loads,
+                bytes_per_hour: self.jwt_bytes_per_hour,
+            },
+        })
     }
 }
 
@@ -351,6 +402,17 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     if (1..=3_153_600_000).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(invalid()) }
 }
 
+/// The first `#` of a principal's id ends its issuer. OpenID Connect allows none in there, nor a `?`.
+fn issuer(text: &str) -> Result<String, String> {
+    let is_one = (1..=255).contains(&text.len()) && !text.contains(|c: char| c == '#' || c == '?' || c.is_control());
+    let invalid = || "the provider's issuer, as its tokens have it: up to 255 bytes, without # and ?".to_owned();
+    is_one.then(|| text.to_owned()).ok_or_else(invalid)
+}
+
+fn non_empty() -> clap::builder::NonEmptyStringValueParser {
+    clap::builder::NonEmptyStringValueParser::new()
+}
+
 fn positive() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=10_000)
 }
@@ -371,10 +433,12 @@ impl Serve {
         otlp::collector(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())
     }
 
-    /// Whoever is listened to from beyond loopback has to say who they are: by a key, if not by a certificate.
-    pub(crate) fn requires_keys(&self) -> bool {
+    /// Whoever is listened to from beyond loopback has to say who they are: by a key or a token, if not by a certificate. And everybody has
+    /// to where tokens are read.
+    pub(crate) fn asks_who(&self) -> bool {
         let strangers = !self.listen.ip().is_loopback() && self.tls_client_ca.is_none();
-        !self.access.allow_unauthenticated && (self.access.require_keys || strangers)
+        let access = &self.access;
+        !access.allow_unauthenticated && (access.require_keys || access.jwks_file.is_some() || strangers)
     }
 
     pub(crate) fn http(&self, listen: SocketAddr) -> config::Http {

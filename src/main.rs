@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use pgsluice::access::Gate;
+use pgsluice::access::jwt::Tokens;
 use pgsluice::access::keys::Keys;
 use pgsluice::config;
 use pgsluice::engine::budget::{self, BudgetError, Demand};
@@ -100,13 +101,14 @@ async fn run_serve(serve: Serve) -> Result<(), Failure> {
 async fn run_service(serve: &Serve) -> Result<(), Failure> {
     serve.check()?;
     let tls = serve.tls().map(http::Tls::load).transpose()?;
+    let tokens = serve.access.provider().map(Tokens::load).transpose()?;
     // Whoever is told to stop while the cluster starts must not leave it behind.
     let shutdown = shutdown_on_signal()?;
     let cluster = match serve.databases.metadata() {
         Some(_) => None,
         None => Some(start_cluster(serve)?),
     };
-    let served = serve_on(serve, cluster.as_ref(), tls, shutdown).await;
+    let served = serve_on(serve, cluster.as_ref(), Doors { tls, tokens }, shutdown).await;
     let stopped = cluster.map_or(Ok(()), Cluster::stop);
     served?;
     Ok(stopped?)
@@ -120,9 +122,16 @@ fn start_cluster(serve: &Serve) -> Result<Cluster, Failure> {
     Ok(cluster)
 }
 
-async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, tls: Option<http::Tls>, shutdown: Shutdown) -> Result<(), Failure> {
+/// What was read from files about who may come in, and how.
+struct Doors {
+    tls: Option<http::Tls>,
+    tokens: Option<Tokens>,
+}
+
+async fn serve_on(serve: &Serve, cluster: Option<&Cluster>, doors: Doors, shutdown: Shutdown) -> Result<(), Failure> {
+    let Doors { tls, tokens } = doors;
     let started = tokio::select! {
-        started = start(serve, cluster) => started?,
+        started = start(serve, cluster, tokens) => started?,
         // A database that does not answer must not keep the service from ending. What was begun there is undone, or goes on next time.
         () = shutdown.begin.cancelled() => return Ok(()),
     };
@@ -146,7 +155,7 @@ struct Started {
     housekeeper: Housekeeper,
 }
 
-async fn start(serve: &Serve, cluster: Option<&Cluster>) -> Result<Started, Failure> {
+async fn start(serve: &Serve, cluster: Option<&Cluster>, tokens: Option<Tokens>) -> Result<Started, Failure> {
     let embedded = cluster.map(Cluster::url);
     let metadata = serve.databases.metadata().or(embedded).ok_or("no database")?;
     let target = serve.databases.target().unwrap_or_else(|| metadata.clone());
@@ -156,7 +165,7 @@ async fn start(serve: &Serve, cluster: Option<&Cluster>) -> Result<Started, Fail
     let replica = serve.replica(pooled.metadata);
     check_budget(serve, &bulk, &oltp, replica.as_ref()).await?;
     let (bulk, oltp) = (Bulk::new(bulk)?, Oltp::new(oltp)?);
-    let gate = serve.requires_keys().then(|| Gate::new(Keys::new(oltp.clone())));
+    let gate = serve.asks_who().then(|| Gate::new(Keys::new(oltp.clone()), tokens));
     let conductor = Conductor::new(bulk, oltp, replica, serve.limits()).await?;
     let housekeeper = Housekeeper::new(conductor.clone(), serve.instance(), Arc::new(Documents));
     // Orphans of an earlier run are resolved before the first new load.

@@ -28,7 +28,7 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Exceeded {
     /// too many requests
-    #[error("the key may make {limit} requests a minute")]
+    #[error("you may make {limit} requests a minute")]
     Requests {
         /// the limit
         limit: u32,
@@ -36,13 +36,13 @@ pub enum Exceeded {
         after: Duration,
     },
     /// too many loads
-    #[error("the key may have {limit} load(s) at a time, and has them")]
+    #[error("you may have {limit} load(s) at a time, and have them")]
     Loads {
         /// the limit
         limit: u32,
     },
     /// too many bytes
-    #[error("the key may send {limit} bytes an hour, and has {left} left")]
+    #[error("you may send {limit} bytes an hour, and have {left} left")]
     Bytes {
         /// the limit
         limit: u64,
@@ -52,7 +52,7 @@ pub enum Exceeded {
         after: Duration,
     },
     /// more bytes than there ever will be at once
-    #[error("the key may send {limit} bytes an hour, and the body has more")]
+    #[error("you may send {limit} bytes an hour, and the body has more")]
     Never {
         /// the limit
         limit: u64,

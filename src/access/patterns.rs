@@ -12,7 +12,7 @@ struct Pattern {
     name: String,
 }
 
-/// Patterns, of which one has to match.
+/// Patterns, of which one has to match: where there are none, none does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patterns(Vec<Pattern>);
 
@@ -32,6 +32,11 @@ impl Patterns {
     /// Every table.
     pub fn all() -> Patterns {
         Patterns(vec![Pattern { schema: "*".to_owned(), name: "*".to_owned() }])
+    }
+
+    /// No table.
+    pub fn none() -> Patterns {
+        Patterns(Vec::new())
     }
 
     /// Whether the table is one of them. Schema and name come apart, as the catalogue has them: joined, `a.b`.`c` and `a`.`b.c` would be

@@ -35,6 +35,11 @@ impl Secret {
         Some(Secret { id: id.to_owned(), secret: bytes(secret)? })
     }
 
+    /// Whether this was to be a key, and not something else.
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
     /// The key, to be shown once.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, hexadecimal(&self.secret))

@@ -14,7 +14,7 @@ use super::Edge;
 use super::problem::{Problem, metadata};
 use super::upload::Upload;
 use crate::access::limits::{Allowance, Exceeded, Quota};
-use crate::access::{AccessError, Caller, Gate, Principal, Role};
+use crate::access::{AccessError, Caller, Credential, Denied, Gate, Principal, Role};
 
 const REALM: &str = "Bearer realm=\"pgsluice\"";
 /// After which time whoever has too many loads at work may ask again.
@@ -59,7 +59,7 @@ fn admit(caller: &Caller, roles: &[Role]) -> Result<(), Problem> {
     let role = caller.principal.role;
     if !roles.contains(&role) {
         let needed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-        let detail = format!("this is for keys with the role {}, and this key's is {}", needed.join(" or "), role.name());
+        let detail = format!("this is for the role {}, and yours is {}", needed.join(" or "), role.name());
         return Err(insufficient_scope(detail));
     }
     Ok(())
@@ -69,18 +69,24 @@ fn admit(caller: &Caller, roles: &[Role]) -> Result<(), Problem> {
 async fn identify(gate: Option<&Gate>, headers: &mut HeaderMap, remote: Option<SocketAddr>) -> Result<Caller, Problem> {
     let mut fields = take_all(headers);
     let Some(gate) = gate else {
-        return Ok(Caller { principal: Arc::new(Principal::anybody()), remote, allowance: None });
+        return Ok(Caller {
+            principal: Arc::new(Principal::anybody()),
+            credential: Credential::Nothing,
+            remote,
+            allowance: None,
+        });
     };
     if fields.len() > 1 {
         return Err(Problem::bad_request("repeated-header", "there is more than one Authorization header"));
     }
     let field = fields
         .pop()
-        .ok_or_else(|| unauthenticated("there is no Authorization header with a key: Authorization: Bearer pgsluice_…"))?;
-    let token = bearer(&field).ok_or_else(|| unauthenticated("the Authorization header is not of the form: Bearer pgsluice_…"))?;
+        .ok_or_else(|| unauthenticated("there is no Authorization header with a key or a token: Authorization: Bearer …"))?;
+    let token = bearer(&field).ok_or_else(|| unauthenticated("the Authorization header is not of the form: Bearer …"))?;
     gate.identify(token, remote).await.map_err(|error| match error {
+        AccessError::Denied(Denied::NoRole) => insufficient_scope(Denied::NoRole.to_string()),
         AccessError::Denied(denied) => {
-            let title = "The key is not valid";
+            let title = "The token is not valid";
             let challenge = format!("{REALM}, error=\"invalid_token\"");
             Problem::new(StatusCode::UNAUTHORIZED, "invalid-token", title, denied.to_string()).with_header(
                 header::WWW_AUTHENTICATE,

@@ -126,7 +126,7 @@ impl Teller {
         // A revoked key sees nothing more, however long ago its stream was opened. What cannot be found out now, can be later: a browser
         // that is told of an error does not come back, so it waits.
         if let Some(gate) = &self.edge.gate {
-            match gate.still_lets_in(&self.caller.principal).await {
+            match gate.still_lets_in(&self.caller).await {
                 Ok(()) => {}
                 Err(AccessError::Denied(_)) => return Err(Over),
                 Err(AccessError::Metadata(_)) if closing => return Err(Over),

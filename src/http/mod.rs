@@ -15,6 +15,7 @@ mod options;
 mod peer;
 mod problem;
 mod rejects;
+mod reload;
 mod serve;
 mod streams;
 mod tables;

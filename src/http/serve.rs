@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Connections;
+use super::reload::keep_looking;
 use super::tls::Tls;
 use super::{Edge, router};
+use crate::access::Gate;
 
 /// After a failed accept (no file descriptors left, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -31,7 +33,10 @@ pub struct Shutdown {
 /// asks after a job meanwhile is answered.
 pub async fn serve(listener: TcpListener, edge: Arc<Edge>, tls: Option<Tls>, shutdown: Shutdown) {
     let tls = tls.map(Arc::new);
-    let _reload = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.reload())));
+    let certificate = tls.clone().map(|tls| tokio::spawn(keep_looking("TLS certificate", move || tls.look())));
+    let tokens = edge.gate.as_ref().and_then(Gate::tokens);
+    let key_set = tokens.map(|tokens| tokio::spawn(keep_looking("key set", move || tokens.look())));
+    let _reload = [certificate, key_set].map(|task| task.map(AbortOnDropHandle::new));
     let connections = Arc::new(Connections::new(router(Arc::clone(&edge)), &edge.settings, tls));
     let open = GracefulShutdown::new();
     let mut drained = std::pin::pin!(drain(&edge, shutdown));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -21,8 +20,6 @@ const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// What every TLS handshake begins with, and no HTTP request does: the content type of its first record.
 const HANDSHAKE: u8 = 22;
-/// How often the files are looked at.
-const LOOK_PAUSE: Duration = Duration::from_secs(2);
 
 /// A file that cannot be served with. It is named, and nothing of what is in it.
 #[derive(Debug, thiserror::Error)]
@@ -53,33 +50,9 @@ impl Tls {
         Ok(Tls { files, current: RwLock::new(current) })
     }
 
-    /// Uses the files' new contents for new connections whenever they change, for ever. What makes no sense is logged and not used. They
-    /// are compared by what is in them: a file may be replaced, written to, or be a link that is turned elsewhere.
-    pub(super) async fn reload(self: Arc<Self>) {
-        let mut last_error = String::new();
-        loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
-            let tls = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || tls.look()).await;
-            match looked {
-                Ok(Ok(changed)) => {
-                    last_error.clear();
-                    if changed {
-                        tracing::info!(certificate = %self.files.certificate.display(), "the TLS certificate was replaced");
-                    }
-                }
-                Ok(Err(TlsError(error))) => {
-                    if error != last_error {
-                        tracing::error!(%error, "the new TLS certificate cannot be used; the one before stays in use");
-                    }
-                    last_error = error;
-                }
-                Err(panic) => tracing::error!(%panic, "looking at the TLS certificate"),
-            }
-        }
-    }
-
-    fn look(&self) -> Result<bool, TlsError> {
+    /// Uses the files' new contents for new connections if they have changed; true if so. They are compared by what is in them: a file may
+    /// be replaced, written to, or be a link that is turned elsewhere.
+    pub(super) fn look(&self) -> Result<bool, TlsError> {
         let contents = Contents::read(&self.files)?;
         let digests = contents.digests();
         if self.current.read().unwrap_or_else(PoisonError::into_inner).digests == digests {

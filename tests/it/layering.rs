@@ -16,10 +16,12 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// A crate and the only places that may use it.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("axum", &["http/"]),
     ("hyper", &["http/", "telemetry/collector.rs", "telemetry/otlp_client.rs"]),
     ("rustls", &["http/tls.rs", "engine/tls.rs", "telemetry/otlp_client.rs"]),
+    ("ring", &["access/signatures.rs", "http/tls.rs", "engine/tls.rs", "telemetry/otlp_client.rs"]),
+    ("jsonwebtoken", &["access/signatures.rs", "access/jwks.rs", "access/jwt.rs"]),
     ("tokio_postgres_rustls", &["engine/tls.rs"]),
     ("sfv", &["http/"]),
     ("opentelemetry", &["telemetry/otlp.rs"]),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod access_jwt;
 mod access_limits;
 mod access_roles;
 mod admission;

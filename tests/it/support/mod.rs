@@ -17,6 +17,7 @@ mod server;
 mod service;
 mod standby;
 mod tls_server;
+pub(crate) mod tokens;
 mod trickle;
 
 use std::path::PathBuf;

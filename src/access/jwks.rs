@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::jwt::Flaw;
 
 /// What makes a key a secret. It does not belong where only public keys are needed, and whoever put it there has to know.
-const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+const SECRET_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 
@@ -47,7 +47,7 @@ impl KeySet {
     /// Reads a key set. What is wrong is said without a word of what is in it.
     ///
     /// # Errors
-    /// It is none, holds what it must not, or nothing of use.
+    /// It is none, or holds what it must not.
     pub(super) fn parse(text: &[u8]) -> Result<KeySet, String> {
         let set: Value = serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let entries = set.get("keys").and_then(Value::as_array);
@@ -64,11 +64,19 @@ impl KeySet {
                 Err(Unfit::Refused(reason)) => return Err(named(reason)),
             }
         }
-        if keys.is_empty() {
-            let reasons = if left_out.is_empty() { String::new() } else { format!(" ({})", left_out.join("; ")) };
-            return Err(format!("there is no key in it that could have signed a token{reasons}"));
-        }
         Ok(KeySet { keys, left_out })
+    }
+
+    /// There is a key in it that can have signed a token.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn of_use(&self) -> Result<(), String> {
+        if !self.keys.is_empty() {
+            return Ok(());
+        }
+        let reasons = if self.left_out.is_empty() { String::new() } else { format!(" ({})", self.left_out.join("; ")) };
+        Err(format!("there is no key in it that could have signed a token{reasons}"))
     }
 
     /// The key that a token says it is signed with; if it says nothing, the only one that can be meant.

@@ -112,26 +112,32 @@ impl Tokens {
     /// Reads the provider's keys.
     ///
     /// # Errors
-    /// They cannot be read, or must not be used.
+    /// They cannot be read, must not be used, or there are none.
     pub fn load(provider: Provider) -> Result<Tokens, String> {
         signatures::install();
         let text = read(&provider)?;
         let keys = parse(&provider, &text)?;
+        keys.of_use().map_err(|reason| unusable(&provider, reason))?;
         let current = RwLock::new(Current { keys: Arc::new(keys), digest: Sha256::digest(&text).into() });
         Ok(Tokens { provider, current })
     }
 
-    /// Uses what is in the file from now on, if it is something else; true if so. What cannot be used leaves all as it was.
+    /// Uses what is in the file from now on, if it is something else; true if so. What cannot be used leaves all as it was; a set without
+    /// keys can be, for that is how the last one is withdrawn.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// They cannot be read, or must not be used.
     pub fn look(&self) -> Result<bool, String> {
         let text = read(&self.provider)?;
         let digest: Fingerprint = Sha256::digest(&text).into();
         if self.current.read().unwrap_or_else(PoisonError::into_inner).digest == digest {
             return Ok(false);
         }
-        let keys = Arc::new(parse(&self.provider, &text)?);
+        let keys = parse(&self.provider, &text)?;
+        if let Err(reason) = keys.of_use() {
+            tracing::error!(file = %self.provider.jwks_file.display(), reason, "from now on no token is valid");
+        }
+        let keys = Arc::new(keys);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current { keys, digest };
         Ok(true)
     }

@@ -149,9 +149,12 @@ impl Report {
         text
     }
 
-    /// Puts the table into a page, in the place of the one that is there.
+    /// Puts the table into a page, in the place of the one that is there, or makes one.
     pub(crate) fn write_into(&self, path: &Path) {
-        let page = std::fs::read_to_string(path).unwrap();
+        let page = match path.exists() {
+            true => std::fs::read_to_string(path).unwrap(),
+            false => format!("{BEGIN}\n{END}\n"),
+        };
         let (before, rest) = page.split_once(BEGIN).expect("the page has no place for the figures");
         let (_, after) = rest.split_once(END).expect("the page has no end of the figures");
         std::fs::write(path, format!("{before}{BEGIN}\n{}{}\n{END}{after}", self.legend(), self.text())).unwrap();

@@ -260,6 +260,10 @@ async fn roles_and_tables_are_those_of_the_claims() {
     load(&world, "t", &listed).await.committed(1);
     assert_eq!(get(&world, "/v1/jobs", &reader).await.json["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(get(&world, "/v1/jobs", &admin).await.json["jobs"].as_array().unwrap().len(), 3);
+    for no_tables in [Value::Null, json!([])] {
+        let reads_nothing = token("kim", "pgsluice:read", no_tables);
+        assert_eq!(get(&world, "/v1/jobs", &reads_nothing).await.json["jobs"], json!([]));
+    }
     assert_eq!(get(&world, "/v1/jobs", &without_tables).await.json["jobs"], json!([]));
     assert_eq!(world.db.count("t").await, 2);
 }
@@ -289,7 +293,15 @@ async fn the_settings_say_what_a_token_does_not() {
         (last.status.as_u16(), last.headers["ratelimit-policy"].to_str().unwrap()),
         (200, "\"requests\";q=5;w=60;qu=\"requests\"")
     );
-    get(&world, "/v1/jobs", &named).await.problem(429, "quota-exceeded");
+    // One comes back every twelve seconds, on a machine that is as slow as that.
+    let mut over = get(&world, "/v1/jobs", &named).await;
+    for _ in 0..20 {
+        if over.status == 429 {
+            break;
+        }
+        over = get(&world, "/v1/jobs", &named).await;
+    }
+    over.problem(429, "quota-exceeded");
     load(&world, "t", &provider.token("dan", further(Value::Null, json!(own)))).await.committed(1);
 }
 
@@ -356,7 +368,7 @@ async fn keys_and_tokens_side_by_side_and_nobody_without() {
 async fn a_stream_ends_when_its_token_does() {
     let provider = Provider::new();
     let world = world(&provider, &[]).await;
-    let (lasting, passing) = (provider.token("ann", json!({})), provider.token("ann", json!({ "exp": seconds_from_now(-24) })));
+    let (lasting, passing) = (provider.token("ann", json!({})), provider.token("ann", json!({ "exp": seconds_from_now(-10) })));
     let open = async |token: &str| Events::open(world.http.get(world.url("/v1/events")).bearer_auth(token)).await;
     let (mut stays, mut ends) = (open(&lasting).await, open(&passing).await);
     let first = load(&world, "t", &lasting).await.committed(1)["id"].clone();
@@ -386,7 +398,7 @@ async fn a_new_key_set_counts_without_a_restart_and_a_broken_one_does_not() {
     refused(&world, &new_token, "no key with the token's kid").await;
     let mut private = next.jwk("next");
     private["d"] = json!("c2VjcmV0");
-    for broken in ["", "{}", &json!({ "keys": [] }).to_string(), &json!({ "keys": [next.jwk("a"), private] }).to_string()] {
+    for broken in ["", "{}", "{\"keys\": [", &json!({ "keys": [next.jwk("a"), private] }).to_string()] {
         provider.write(broken);
         tokio::time::sleep(Duration::from_secs(5)).await;
         accepted(&world, &old_token).await;
@@ -411,6 +423,12 @@ async fn a_new_key_set_counts_without_a_restart_and_a_broken_one_does_not() {
     provider.publish(&[Signer::p256().jwk("next")]);
     wait_for(&world, &new_token, 401).await;
     refused(&world, &new_token, "signature is wrong").await;
+    // The last one is withdrawn too, by a set without any.
+    provider.publish(&[next.jwk("next")]);
+    wait_for(&world, &new_token, 200).await;
+    provider.write(&json!({ "keys": [] }).to_string());
+    wait_for(&world, &new_token, 401).await;
+    refused(&world, &new_token, "no key with the token's kid").await;
 }
 
 async fn wait_for(world: &World, token: &str, status: u16) {

@@ -117,8 +117,8 @@ pub(crate) struct Serve {
     /// How long a load waits for a lock that somebody else holds, in seconds
     #[arg(long, env = "PGSLUICE_LOCK_TIMEOUT", default_value_t = 30, value_name = "SECONDS")]
     lock_timeout: u64,
-    /// Loads slow down while questions for jobs are answered so much later than the quickest one, in microseconds; 0: never
-    #[arg(long, env = "PGSLUICE_QUERY_DELAY_MAX_US", default_value_t = 750, value_name = "US",
+    /// Loads slow down while the metadata are slower than their quickest answer about jobs by so much, in microseconds; 0: never
+    #[arg(long, env = "PGSLUICE_QUERY_DELAY_MAX_US", default_value_t = 350, value_name = "US",
           value_parser = clap::value_parser!(u64).range(..100_000))]
     query_delay_max_us: u64,
 

@@ -17,8 +17,10 @@ const WINDOW: Duration = Duration::from_millis(10);
 const STEP: Duration = Duration::from_micros(200);
 /// What is left of it when it shrinks, in tenths.
 const SHRINK_TENTHS: u32 = 9;
-/// A load goes on with 16 MB/s at least, whatever it is that holds the queries up.
+/// A load goes on with some 12 MB/s at least, whatever it is that holds the queries up.
 const REST_MAX: Duration = Duration::from_millis(4);
+/// At a time: by the end of it nobody may be asking any more, even if the row before was a large one.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// What is owed until it is worth to be slept: timers are no finer.
 const REST_MIN: Duration = Duration::from_millis(1);
 /// The quickest query is one of at most twice that time: servers change, and networks.
@@ -134,8 +136,10 @@ impl Quickest {
 
     /// The least time, this one included.
     fn with(&mut self, now: Instant, took: Duration) -> Duration {
-        if now.saturating_duration_since(self.since) >= QUICKEST_SPAN {
-            *self = Quickest { since: now, before: self.now, now: took };
+        let age = now.saturating_duration_since(self.since);
+        if age >= QUICKEST_SPAN {
+            let before = if age < 2 * QUICKEST_SPAN { self.now } else { Duration::MAX };
+            *self = Quickest { since: now, before, now: took };
         }
         self.now = self.now.min(took);
         self.now.min(self.before)
@@ -155,9 +159,9 @@ impl Pacer {
         let now = Instant::now();
         self.owed += self.precedence.rest(now).mul_f64(bytes as f64 / REST_BYTES as f64);
         if self.owed >= REST_MIN {
-            tokio::time::sleep(self.owed).await;
+            tokio::time::sleep(self.owed.min(SLEEP_MAX)).await;
             let rested = now.elapsed();
-            self.owed = self.owed.saturating_sub(rested);
+            self.owed = Duration::ZERO;
             self.precedence.0.rested_micros.fetch_add(rested.as_micros() as u64, Relaxed);
         }
     }
@@ -223,6 +227,11 @@ mod tests {
         assert_eq!(days.pass(span / 2, &[LATE]), REST_MAX);
         assert_eq!(days.pass(span, &[LATE]), REST_MAX);
         assert_eq!(days.pass(span, &[LATE]), Duration::ZERO);
+        // Or nobody has asked for a while.
+        let mut days = Days::new(MAX);
+        days.pass(1, &[QUICK]);
+        days.pass(3 * span, &[]);
+        assert_eq!(days.pass(5, &[LATE]), Duration::ZERO);
     }
 
     #[test]

@@ -42,6 +42,9 @@ impl Collector {
         if authority.port().is_none() && authority.as_str() != authority.host() {
             return Err(wrong("the URL's port is no number up to 65535"));
         }
+        if is_base && uri.query().is_some() {
+            return Err(wrong("a base URL has no query, for a path is appended to it"));
+        }
         Ok(match is_base {
             true => format!("{}/{TRACES}", url.trim_end_matches('/')),
             false => url.to_owned(),
@@ -63,9 +66,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_to_is_refused_without_being_repeated() {
-        for url in
-            ["", "c", "c:4318", "/v1", "grpc://geheim", "http://", "http://:4318", "http://u:geheim@c", "http://c:99999", "http://c d"]
-        {
+        for url in [
+            "",
+            "c",
+            "c:4318",
+            "/v1",
+            "grpc://geheim",
+            "http://",
+            "http://:4318",
+            "http://u:geheim@c",
+            "http://c:99999",
+            "http://c d",
+            "http://c?key=geheim",
+        ] {
             let error = Collector::check("--x", url, true).unwrap_err();
             assert!(error.starts_with("--x: ") && !error.contains("geheim"), "{url}: {error}");
         }

@@ -1,5 +1,5 @@
-//! Spans on their way out: batched on a thread of their own, by OTLP over HTTP. Nothing here is waited for by a request or a load; spans
-//! that find the queue full, or no collector, are lost, and one line in the log now and then says so.
+//! Spans on their way out: batched on a thread of their own, by OTLP over HTTP. Nothing here is waited for by a request or a load: spans
+//! that find the queue full are lost, and so are those that the collector does not take, of which one line in the log now and then tells.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Uri;
+use hyper::http::uri::Scheme;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -57,9 +58,10 @@ impl Client {
     /// # Errors
     /// There is no runtime, or there are no certificates for TLS.
     pub(super) fn new(collector: &Collector, trouble: Trouble) -> Result<Client, HttpError> {
-        let tls = match collector.url.starts_with("https:") {
-            true => Some(TlsConnector::from(Arc::new(tls(collector)?))),
-            false => None,
+        // A scheme may be written in any case.
+        let tls = match collector.url.parse::<Uri>()?.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(TlsConnector::from(Arc::new(tls(collector)?))),
+            _ => None,
         };
         Ok(Client {
             client: legacy::Client::builder(TokioExecutor::new()).build(Connector { tls }),

@@ -33,7 +33,9 @@ pub(super) struct Lookup(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     server: Server,
-    queries: Queries,
+    /// for one job, and for several at once
+    alone: Queries,
+    together: Queries,
     turns: Semaphore,
     /// by what they may see, because one question has one sight
     waiting: Mutex<HashMap<Sight, Vec<Asked>>>,
@@ -56,13 +58,18 @@ struct Asked {
 
 impl Lookup {
     pub(super) fn new(server: Server, precedence: &Precedence) -> Lookup {
-        let queries = precedence.queries();
-        Lookup(Arc::new(Inner { server, queries, turns: Semaphore::new(UNDER_WAY), waiting: Mutex::default() }))
+        let (alone, together) = (precedence.queries(), precedence.queries());
+        Lookup(Arc::new(Inner {
+            server,
+            alone,
+            together,
+            turns: Semaphore::new(UNDER_WAY),
+            waiting: Mutex::default(),
+        }))
     }
 
     /// A job that is in sight.
     pub(super) async fn find(&self, id: Uuid, sight: &Sight) -> Result<Option<Job>, DatabaseError> {
-        let asking_since = Instant::now();
         let (answer, answered) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting();
@@ -75,9 +82,7 @@ impl Lookup {
             tokio::spawn(self.clone().ask(sight.clone()).in_current_span());
         }
         let gone = |_| DatabaseError { message: "the question was given up".to_owned(), ..DatabaseError::default() };
-        let answer = answered.await.map_err(gone)?;
-        self.0.queries.answered(asking_since.elapsed());
-        answer
+        answered.await.map_err(gone)?
     }
 
     /// Asks for all that wait, when it is their turn.
@@ -103,16 +108,22 @@ impl Lookup {
 
     async fn jobs(&self, ids: &[Uuid], sight: &Sight) -> Result<HashMap<Uuid, Job>, DatabaseError> {
         // Of one that goes alone the server keeps its plan; an array it would take for longer, and plan for each time.
-        let (which, asked): (&str, Param<'_>) = match ids {
-            [id] => ("= $1", (id, Type::UUID)),
-            _ => ("= ANY ($1)", (&ids, Type::UUID_ARRAY)),
+        let (which, asked, alike): (&str, Param<'_>, _) = match ids {
+            [id] => ("= $1", (id, Type::UUID), &self.0.alone),
+            _ => ("= ANY ($1)", (&ids, Type::UUID_ARRAY), &self.0.together),
         };
         let sql = format!("SELECT {COLUMNS} FROM pgsluice.jobs WHERE id {which} AND {}", in_sight(2, 3));
         let params: [Param<'_>; 3] = [asked, (&sight.principal, Type::TEXT), (&sight.tables, Type::TEXT_ARRAY)];
+        let asking_since = Instant::now();
         let rows = match &self.0.server {
-            Server::Primary(oltp) => oltp.query(&sql, &params).await?,
-            Server::Replica(replica) => replica.query((&sql, &params), Wanted::Recent).await.unwrap_or_default(),
+            Server::Primary(oltp) => Some(oltp.query(&sql, &params).await?),
+            Server::Replica(replica) => replica.query((&sql, &params), Wanted::Recent).await,
         };
+        // Only an answer tells how long one takes.
+        let Some(rows) = rows else {
+            return Ok(HashMap::new());
+        };
+        alike.answered(asking_since.elapsed());
         rows.iter().map(|row| job(row).map(|job| (job.id, job)).map_err(Into::into)).collect()
     }
 

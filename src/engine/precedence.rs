@@ -1,9 +1,9 @@
 //! Short queries go before loads.
 //!
 //! Where both want the same processors, loads slow down as far as queries need it: the idea of LEDBAT (RFC 6817), which is a transport for
-//! what may wait. Each query tells how long it took. As long as they take much longer than the quickest one did, the rest that a load takes
-//! after every so many bytes grows; as soon as they do not, it shrinks. While nobody asks, and wherever there is room for both, loads take
-//! none at all.
+//! what may wait. Each query tells how long it took, and who has waited for it. As long as they take much longer than the quickest one did, and
+//! somebody waits for that all the time, the rest that a load takes after every so many bytes grows; as soon as it is not so, it shrinks.
+//! While few ask, and wherever there is room for both, loads take none at all.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 const REST_BYTES: usize = 64 << 10;
 /// How often the rest is reconsidered.
 const WINDOW: Duration = Duration::from_millis(10);
+/// Over what time it is counted how many wait.
+const MEMORY: Duration = Duration::from_millis(100);
+/// So many have to wait, on average, for what a late query is late: a load is not slowed down for one now and then.
+const WAITING_MIN: f64 = 1.0;
 /// By how much it grows at a time, and what is not worth a break.
 const STEP: Duration = Duration::from_micros(200);
 /// What is left of it when it shrinks, in tenths.
@@ -36,7 +40,7 @@ pub struct Precedence(Arc<Inner>);
 struct Inner {
     /// how much longer than the quickest one queries may take; zero if loads take no notice
     delay_max: Duration,
-    /// queries of this window, and by how many microseconds they were late
+    /// those who were answered in this window, and by how many microseconds too late
     answered: AtomicU64,
     late_micros: AtomicU64,
     pace: Mutex<Pace>,
@@ -46,6 +50,8 @@ struct Inner {
 #[derive(Debug)]
 struct Pace {
     window: Instant,
+    /// how many wait for what queries are late
+    waiting: f64,
     /// after every [`REST_BYTES`]
     rest: Duration,
 }
@@ -57,7 +63,7 @@ impl Precedence {
             delay_max,
             answered: AtomicU64::new(0),
             late_micros: AtomicU64::new(0),
-            pace: Mutex::new(Pace { window: Instant::now(), rest: Duration::ZERO }),
+            pace: Mutex::new(Pace { window: Instant::now(), waiting: 0.0, rest: Duration::ZERO }),
             rested_micros: AtomicU64::new(0),
         }))
     }
@@ -83,18 +89,22 @@ impl Precedence {
             return Duration::ZERO;
         }
         let mut pace = lock(&self.0.pace);
-        if now.saturating_duration_since(pace.window) >= WINDOW {
+        let window = now.saturating_duration_since(pace.window);
+        if window >= WINDOW {
             pace.window = now;
-            let rest = if self.are_late() { pace.rest + STEP } else { pace.rest * SHRINK_TENTHS / 10 };
+            let rest = if self.are_late(window, &mut pace.waiting) { pace.rest + STEP } else { pace.rest * SHRINK_TENTHS / 10 };
             pace.rest = if rest < STEP { Duration::ZERO } else { rest.min(REST_MAX) };
         }
         pace.rest
     }
 
-    /// Whether the queries of this window took too long. It ends here.
-    fn are_late(&self) -> bool {
+    /// Whether the queries of this window took too long for too many. It ends here.
+    fn are_late(&self, window: Duration, waiting: &mut f64) -> bool {
         let (answered, late_micros) = (self.0.answered.swap(0, Relaxed), self.0.late_micros.swap(0, Relaxed));
-        late_micros.checked_div(answered).is_some_and(|mean| Duration::from_micros(mean) > self.0.delay_max)
+        let of_memory = window.div_duration_f64(MEMORY).min(1.0);
+        *waiting += (Duration::from_micros(late_micros).div_duration_f64(window) - *waiting) * of_memory;
+        let mean = late_micros.checked_div(answered);
+        *waiting > WAITING_MIN && mean.is_some_and(|mean| Duration::from_micros(mean) > self.0.delay_max)
     }
 }
 
@@ -114,18 +124,18 @@ struct Quickest {
 }
 
 impl Queries {
-    /// One was answered, which had been asked so long ago.
-    pub fn answered(&self, took: Duration) {
-        self.answered_at(Instant::now(), took);
+    /// One was answered, for which so many had waited so long.
+    pub fn answered(&self, took: Duration, waiting: usize) {
+        self.answered_at(Instant::now(), took, waiting as u64);
     }
 
-    fn answered_at(&self, now: Instant, took: Duration) {
+    fn answered_at(&self, now: Instant, took: Duration, waiting: u64) {
         if took >= BEYOND {
             return;
         }
         let late = took.saturating_sub(lock(&self.quickest).with(now, took));
-        self.precedence.0.answered.fetch_add(1, Relaxed);
-        self.precedence.0.late_micros.fetch_add(late.as_micros() as u64, Relaxed);
+        self.precedence.0.answered.fetch_add(waiting, Relaxed);
+        self.precedence.0.late_micros.fetch_add(late.as_micros() as u64 * waiting, Relaxed);
     }
 }
 
@@ -178,6 +188,8 @@ mod tests {
     const MAX: Duration = Duration::from_millis(1);
     const QUICK: Duration = Duration::from_micros(300);
     const LATE: Duration = Duration::from_millis(5);
+    /// who ask for the same
+    const CROWD: u64 = 40;
 
     /// Queries and loads under a clock of the test's own.
     struct Days {
@@ -195,7 +207,7 @@ mod tests {
         /// So many windows, in each of which queries of these times were answered, and the rest after the last one.
         fn pass(&mut self, windows: u128, took: &[Duration]) -> Duration {
             for _ in 0..windows {
-                took.iter().for_each(|took| self.queries.answered_at(self.now, *took));
+                took.iter().for_each(|took| self.queries.answered_at(self.now, *took, CROWD));
                 self.now += WINDOW;
                 self.precedence.rest(self.now);
             }
@@ -215,6 +227,22 @@ mod tests {
         assert_eq!(days.pass(40, &[QUICK]), Duration::ZERO);
         days.pass(100, &[LATE]);
         assert_eq!(days.pass(40, &[]), Duration::ZERO, "nobody asks any more");
+    }
+
+    #[test]
+    fn a_load_is_not_slowed_down_for_few() {
+        let mut days = Days::new(MAX);
+        days.pass(1, &[QUICK]);
+        for _ in 0..500 {
+            // 100 in a second, each of them late by 4.7 ms: on average not even one that waits.
+            days.queries.answered_at(days.now, LATE, 1);
+            assert_eq!(days.pass(1, &[]), Duration::ZERO);
+        }
+        for _ in 0..500 {
+            days.queries.answered_at(days.now, LATE, 5);
+            days.pass(1, &[]);
+        }
+        assert_eq!(days.pass(0, &[]), REST_MAX);
     }
 
     #[test]
@@ -239,7 +267,7 @@ mod tests {
         let mut days = Days::new(MAX);
         let slower = days.precedence.queries();
         for _ in 0..50 {
-            slower.answered_at(days.now, LATE);
+            slower.answered_at(days.now, LATE, CROWD);
             assert_eq!(days.pass(1, &[QUICK]), Duration::ZERO);
         }
     }

@@ -123,7 +123,7 @@ impl Lookup {
         let Some(rows) = rows else {
             return Ok(HashMap::new());
         };
-        alike.answered(asking_since.elapsed());
+        alike.answered(asking_since.elapsed(), ids.len());
         rows.iter().map(|row| job(row).map(|job| (job.id, job)).map_err(Into::into)).collect()
     }
 
